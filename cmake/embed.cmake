@@ -1,0 +1,17 @@
+# cmake -DROOT=DIR -DFILES="a;b" -DOUT=FILE.c -P embed.cmake: the files' texts as a C table (backends/opencl/cl_sources.h).
+# A text ends with a zero byte that its length does not count.
+set(code "// Made by cmake/embed.cmake: do not edit.\n#include \"backends/opencl/cl_sources.h\"\n\n")
+set(rows "")
+set(index 0)
+foreach(file IN LISTS FILES)
+  file(READ "${ROOT}/${file}" hex HEX)
+  string(LENGTH "${hex}" digits)
+  math(EXPR bytes "${digits} / 2")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," hex "${hex}")
+  string(REGEX REPLACE "^src/" "" name "${file}")
+  string(APPEND code "static const unsigned char text_${index}[] = {${hex}0};\n")
+  string(APPEND rows "  {\"${name}\", (const char *)text_${index}, ${bytes}},\n")
+  math(EXPR index "${index} + 1")
+endforeach()
+string(APPEND code "\nconst brc_cl_source brc_cl_sources[] = {\n${rows}};\nconst size_t brc_cl_source_count = ${index};\n")
+file(WRITE "${OUT}" "${code}")

@@ -1,0 +1,28 @@
+// Files: whole-file reads, atomic writes, folders, the places where assets and caches live.
+#ifndef BRC_FILE_H
+#define BRC_FILE_H
+#include "base/base.h"
+
+// Read a whole file; *data is NUL-terminated behind *bytes, free() it. Fails: E_NOT_FOUND, E_IO, E_NOMEM.
+brc_status brc_file_read(const char *path, char **data, size_t *bytes);
+
+// A file that appears under its name only when complete: written to PATH.tmp, synced, renamed, folder synced.
+typedef struct brc_file_writer {
+  int fd;
+  char path[4096], tmp[4096 + 8];
+  uint64_t written;
+  brc_status status;  // sticky: the first failure
+} brc_file_writer;
+brc_status brc_file_begin(brc_file_writer *w, const char *path);
+brc_status brc_file_write(brc_file_writer *w, const void *data, size_t bytes);
+brc_status brc_file_commit(brc_file_writer *w);  // on failure the old file is untouched and the temporary one removed
+void brc_file_abort(brc_file_writer *w);
+// The three above for one block of memory.
+brc_status brc_file_write_all(const char *path, const void *data, size_t bytes);
+
+brc_status brc_mkdirs(const char *path);  // like mkdir -p
+bool brc_path_exists(const char *path);
+// DIR of `XDG_DATA_HOME`/brc or ~/.local/share/brc, and of BRC_CACHE or ~/.cache/brc (not created).
+void brc_data_dir(char *out, size_t bytes);
+void brc_cache_dir(char *out, size_t bytes);
+#endif
