@@ -1,0 +1,109 @@
+// The list of backends, and what the trainer needs on top of them.
+#include "backends/backend.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const brc_backend *const brc_backends[] = {
+    &brc_backend_host,
+#ifdef BRC_HAVE_OPENCL
+    &brc_backend_opencl,
+#endif
+    NULL,
+};
+
+const brc_backend *brc_backend_find(const char *name) {
+  for (size_t i = 0; brc_backends[i]; i++)
+    if (!strcmp(brc_backends[i]->name, name)) return brc_backends[i];
+  return NULL;
+}
+
+static bool has_gpu(const brc_backend *b) {
+  brc_device_info info[16];
+  size_t count = 0;
+  if (b->list(info, BRC_COUNT(info), &count)) return false;
+  for (size_t i = 0; i < count && i < BRC_COUNT(info); i++)
+    if (!info[i].is_cpu) return true;
+  return false;
+}
+
+brc_status brc_device_open(brc_device **out, const char *backend, int index, const brc_device_options *options) {
+  const brc_backend *b = NULL;
+  if (!strcmp(backend, "auto")) {
+    for (size_t i = 1; brc_backends[i] && !b; i++)
+      if (has_gpu(brc_backends[i])) b = brc_backends[i];
+    if (!b) b = &brc_backend_host;
+  } else {
+    b = brc_backend_find(backend);
+  }
+  if (b) return b->open(out, index, options);
+  char have[128] = "auto";
+  for (size_t i = 0; brc_backends[i]; i++) snprintf(have + strlen(have), sizeof have - strlen(have), ", %s", brc_backends[i]->name);
+  return brc_fail(BRC_E_NOT_FOUND, "backend '%s' is not in this build; there are: %s", backend, have);
+}
+
+void brc_device_close(brc_device *d) {
+  if (d) d->backend->close(d);
+}
+
+brc_status brc_storage_alloc(brc_device *d, brc_storage *s) { return d->backend->alloc(d, s->name, s->elements, &s->buffer); }
+
+void brc_storage_release(brc_device *d, brc_storage *s) {
+  if (s->buffer) d->backend->release(d, s->buffer);
+  s->buffer = NULL;
+}
+
+//------------------------ Tensors between host and device ----------------------
+static double get(brc_dtype t, const void *data, uint64_t i) {
+  return t == BRC_F64 ? ((const double *)data)[i] : t == BRC_I32 ? ((const int32_t *)data)[i] : (double)((const float *)data)[i];
+}
+static void put(brc_dtype t, void *data, uint64_t i, double x) {
+  if (t == BRC_F64) ((double *)data)[i] = x;
+  else if (t == BRC_I32) ((int32_t *)data)[i] = (int32_t)x;
+  else ((float *)data)[i] = (float)x;
+}
+
+// Move between dense host data and the padded image of a tensor's extent (`type`: the image's element type).
+static void convert(const brc_tensor *t, brc_dtype type, void *image, brc_dtype dtype, void *data, bool to_image) {
+  uint64_t i = 0;
+  for (uint32_t e = 0; e < t->members; e++)
+    for (uint32_t r = 0; r < t->rows; r++)
+      for (uint32_t c = 0; c < t->cols; c++, i++) {
+        uint64_t at = e * t->stride + (uint64_t)r * t->pitch + c;
+        if (to_image) put(type, image, at, get(dtype, data, i));
+        else put(dtype, data, i, get(type, image, at));
+      }
+}
+
+brc_status brc_tensor_write(brc_device *d, const brc_tensor *t, brc_dtype dtype, const void *data) {
+  const brc_backend *b = d->backend;
+  brc_dtype type = b->wide ? BRC_F64 : t->dtype;
+  uint64_t n = brc_tensor_elements(t);
+  bool dense = t->members == 1 && (t->pitch == t->cols || t->rows == 1);
+  if (dense && type == dtype) return b->write(d, t->storage->buffer, t->offset, n, data, false);
+  // Padding between the rows is kept: read the extent, replace the elements, write it back.
+  void *image = malloc(n * (b->wide ? 8 : 4));
+  if (!image) return brc_fail(BRC_E_NOMEM, "out of memory for %llu elements of '%s'", (unsigned long long)n, t->name);
+  brc_status st = dense ? BRC_OK : b->read(d, t->storage->buffer, t->offset, n, image);
+  if (!st) {
+    convert(t, type, image, dtype, (void *)(uintptr_t)data, true);
+    st = b->write(d, t->storage->buffer, t->offset, n, image, false);
+  }
+  free(image);
+  return st;
+}
+
+brc_status brc_tensor_read(brc_device *d, brc_exec *e, const brc_tensor *t, brc_dtype dtype, void *data) {
+  const brc_backend *b = d->backend;
+  brc_dtype type = b->wide ? BRC_F64 : t->dtype;
+  uint64_t n = brc_tensor_elements(t);
+  bool dense = t->members == 1 && (t->pitch == t->cols || t->rows == 1);
+  void *image = dense && type == dtype ? data : malloc(n * (b->wide ? 8 : 4));
+  if (!image) return brc_fail(BRC_E_NOMEM, "out of memory for %llu elements of '%s'", (unsigned long long)n, t->name);
+  brc_status st = t->storage ? b->read(d, t->storage->buffer, t->offset, n, image) : b->read_arena(d, e, t->offset, n, image);
+  if (image != data) {
+    if (!st) convert(t, type, image, dtype, data, false);
+    free(image);
+  }
+  return st;
+}
