@@ -1,0 +1,189 @@
+// One simulation: its data, its view of the model, stepping, state.
+#include "envs/mujoco/mj.h"
+#ifdef BRC_HAVE_MUJOCO
+#include "envs/mujoco/mj_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+//------------------------ 1. Guarded calls ------------------------------------
+typedef struct run_call {
+  brc_mj_sim *sim;
+  brc_mj_fn *fn;
+  void *arg;
+} run_call;
+
+static void run(void *arg) {
+  run_call *c = arg;
+  c->fn(c->sim, c->arg);
+}
+
+brc_status brc_mj_run(brc_mj_sim *s, brc_mj_fn *fn, void *arg) {
+  run_call c = {s, fn, arg};
+  brc_status st = brc_mj_guard(run, &c);
+  if (st) s->raised = true;
+  return st;
+}
+
+brc_status brc_mj_check(const brc_mj_sim *s) {
+  static const struct {
+    mjtWarning id;
+    const char *what;
+  } bad[] = {{mjWARN_BADQPOS, "position"},
+             {mjWARN_BADQVEL, "velocity"},
+             {mjWARN_BADQACC, "acceleration"},
+             {mjWARN_BADCTRL, "control"}};
+  for (size_t i = 0; i < BRC_COUNT(bad); i++)
+    if (s->data->warning[bad[i].id].number > 0)
+      return brc_fail(BRC_E_VALUE, "physics became invalid (%s not finite or huge)", bad[i].what);
+  return BRC_OK;
+}
+
+//------------------------ 2. Life ---------------------------------------------
+static void make_data(brc_mj_sim *s, void *arg) {
+  (void)arg;
+  s->data = brc_mj.mj_makeData(&s->model);
+}
+
+brc_status brc_mj_sim_init(brc_mj_sim *s, const char *path, int substeps) {
+  brc_status st = brc_mj_model_get(&s->shared, path);
+  if (st) return st;
+  s->model = *s->shared;
+  s->substeps = substeps;
+  st = brc_mj_run(s, make_data, NULL);
+  if (st) return st;
+  if (!s->data) return brc_fail(BRC_E_NOMEM, "simulation of %s", path);
+  s->state_size = brc_mj.mj_stateSize(&s->model, mjSTATE_INTEGRATION);
+  s->state = calloc((size_t)s->state_size + 1, sizeof *s->state);
+  return s->state ? BRC_OK : brc_fail(BRC_E_NOMEM, "simulation state of %s", path);
+}
+
+void brc_mj_sim_free(brc_mj_sim *s) {
+  if (s->data) brc_mj.mj_deleteData(s->data);
+  if (s->own) brc_mj.mj_deleteModel(s->own);
+  brc_mj_model_put(s->shared);
+  free(s->state);
+  memset(s, 0, sizeof *s);
+}
+
+static void copy_model(brc_mj_sim *s, void *arg) {
+  (void)arg;
+  s->own = brc_mj.mj_copyModel(s->own, s->shared);
+}
+
+brc_status brc_mj_own_model(brc_mj_sim *s) {
+  if (s->own) return BRC_OK;
+  brc_status st = brc_mj_run(s, copy_model, NULL);
+  if (st) return st;
+  if (!s->own) return brc_fail(BRC_E_NOMEM, "private copy of a model");
+  s->model = *s->own;
+  return BRC_OK;
+}
+
+static void reset(brc_mj_sim *s, void *arg) {
+  (void)arg;
+  brc_mj.mj_resetData(&s->model, s->data);
+}
+
+brc_status brc_mj_sim_reset(brc_mj_sim *s) {
+  if (s->own) {
+    brc_status st = brc_mj_run(s, copy_model, NULL);
+    if (st) return st;
+    s->model = *s->own;
+  } else {
+    s->model = *s->shared;
+  }
+  s->raised = false;
+  return brc_mj_run(s, reset, NULL);
+}
+
+brc_status brc_mj_id(const brc_mj_sim *s, mjtObj type, const char *name, int *id) {
+  static const struct {
+    mjtObj type;
+    const char *word;
+  } words[] = {{mjOBJ_BODY, "body"},     {mjOBJ_JOINT, "joint"},       {mjOBJ_GEOM, "geom"},
+               {mjOBJ_SITE, "site"},     {mjOBJ_ACTUATOR, "actuator"}, {mjOBJ_SENSOR, "sensor"},
+               {mjOBJ_TENDON, "tendon"}, {mjOBJ_CAMERA, "camera"},     {mjOBJ_KEY, "keyframe"}};
+  *id = brc_mj.mj_name2id(&s->model, type, name);
+  if (*id >= 0) return BRC_OK;
+  const char *word = "object";
+  for (size_t i = 0; i < BRC_COUNT(words); i++)
+    if (words[i].type == type) word = words[i].word;
+  return brc_fail(BRC_E_FORMAT, "the model has no %s '%s': is this the file of the right version?", word, name);
+}
+
+//------------------------ 3. dm_control's stepping ----------------------------
+// Source: dm_control mujoco/engine.py, Physics._step_with_up_to_date_position_velocity.
+void brc_mj_dmc_control(brc_mj_sim *s, const float *action) {
+  const mjModel *m = &s->model;
+  for (int i = 0; i < m->nu; i++) {
+    double low = -1, high = 1, a = (double)action[i];
+    if (m->actuator_ctrllimited[i]) {
+      low = m->actuator_ctrlrange[2 * i];
+      high = m->actuator_ctrlrange[2 * i + 1];
+    }
+    double c = low + (high - low) * (a + 1) / 2;
+    s->data->ctrl[i] = c < low ? low : c > high ? high : c;
+  }
+}
+
+static void dmc_step(brc_mj_sim *s, void *arg) {
+  (void)arg;
+  const mjModel *m = &s->model;
+  int plain = s->substeps;
+  // mj_step1 has run for this state: Euler only has to finish the step. RK4 cannot be split.
+  if (m->opt.integrator != mjINT_RK4) {
+    brc_mj.mj_step2(m, s->data);
+    plain--;
+  }
+  for (int i = 0; i < plain; i++) brc_mj.mj_step(m, s->data);
+  brc_mj.mj_step1(m, s->data);
+}
+
+brc_status brc_mj_dmc_step(brc_mj_sim *s) {
+  brc_status st = brc_mj_run(s, dmc_step, NULL);
+  return st ? st : brc_mj_check(s);
+}
+
+static void forward(brc_mj_sim *s, void *arg) {
+  (void)arg;
+  brc_mj.mj_forward(&s->model, s->data);
+}
+
+brc_status brc_mj_dmc_forward(brc_mj_sim *s) {
+  int flags = s->model.opt.disableflags;
+  s->model.opt.disableflags = flags | mjDSBL_ACTUATION;
+  brc_status st = brc_mj_run(s, forward, NULL);
+  s->model.opt.disableflags = flags;
+  return st ? st : brc_mj_check(s);
+}
+
+//------------------------ 4. State --------------------------------------------
+size_t brc_mj_state_bytes(const brc_mj_sim *s) { return (size_t)s->state_size * sizeof(mjtNum); }
+
+void brc_mj_save(const brc_mj_sim *s, void *state) {
+  brc_mj.mj_getState(&s->model, s->data, s->state, mjSTATE_INTEGRATION);
+  memcpy(state, s->state, brc_mj_state_bytes(s));  // `state` may be unaligned
+}
+
+static void set_state(brc_mj_sim *s, void *arg) {
+  (void)arg;
+  brc_mj.mj_setState(&s->model, s->data, s->state, mjSTATE_INTEGRATION);
+}
+
+brc_status brc_mj_load(brc_mj_sim *s, const void *state) {
+  memcpy(s->state, state, brc_mj_state_bytes(s));
+  return brc_mj_run(s, set_state, NULL);
+}
+
+// The warm start alone, out of the whole state: time, qpos, qvel, act come before it (mjtState's order).
+static void set_warmstart(brc_mj_sim *s, void *arg) {
+  (void)arg;
+  int before = brc_mj.mj_stateSize(&s->model, mjSTATE_TIME | mjSTATE_QPOS | mjSTATE_QVEL | mjSTATE_ACT);
+  brc_mj.mj_setState(&s->model, s->data, s->state + before, mjSTATE_WARMSTART);
+}
+
+brc_status brc_mj_load_warmstart(brc_mj_sim *s) { return brc_mj_run(s, set_warmstart, NULL); }
+#else
+typedef int brc_mj_sim_is_empty;
+#endif

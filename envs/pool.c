@@ -1,0 +1,194 @@
+// Many environments, stepped together. An environment is one item of the thread pool and touches nothing but its own
+// slot and its own rows, so the results do not depend on which thread takes it. Nothing is allocated or locked per step.
+#include "envs/env_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct slot {
+  brc_env *env;
+  uint64_t seed;     // of this environment: the pool's seed mixed with its number
+  uint64_t episode;  // the next one to start
+  double *obs;       // obs_dim of the task, before the cast
+  brc_status status;
+  char error[512];  // an item's failure, until the caller's thread takes it
+} slot;
+
+struct brc_env_pool {
+  slot *slots;
+  double *obs;  // of all slots
+  size_t count;
+  int obs_dim, act_dim;
+  brc_pool *threads;
+};
+
+// The call that the items of one run share.
+typedef struct call {
+  brc_env_pool *pool;
+  const float *action;
+  float *obs;
+  brc_env_result *results;
+  const uint8_t *skip;
+} call;
+
+// Key of environment i: number i + 1 of the SplitMix64 sequence that starts at `seed` (Steele et al. 2014).
+static uint64_t slot_seed(uint64_t seed, size_t i) {
+  uint64_t z = seed + ((uint64_t)i + 1) * 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+//------------------------ 1. Life ---------------------------------------------
+static brc_status create_slots(brc_env_pool *p, const brc_env_def *const *defs, uint64_t seed,
+                               const brc_assets *assets) {
+  size_t total = 0;
+  for (size_t i = 0; i < p->count; i++) {
+    brc_status st = brc_env_create(&p->slots[i].env, defs[i], assets);
+    if (st) return st;
+    p->slots[i].seed = slot_seed(seed, i);
+    total += (size_t)defs[i]->obs_dim;
+    if (defs[i]->obs_dim > p->obs_dim) p->obs_dim = defs[i]->obs_dim;
+    if (defs[i]->act_dim > p->act_dim) p->act_dim = defs[i]->act_dim;
+  }
+  p->obs = calloc(total + 1, sizeof *p->obs);
+  if (!p->obs) return brc_fail(BRC_E_NOMEM, "observations of %zu environments", p->count);
+  double *next = p->obs;
+  for (size_t i = 0; i < p->count; i++) {
+    p->slots[i].obs = next;
+    next += defs[i]->obs_dim;
+  }
+  return BRC_OK;
+}
+
+brc_status brc_env_pool_create(brc_env_pool **out, const brc_env_def *const *defs, size_t count, uint64_t seed,
+                               const brc_assets *assets, brc_pool *pool) {
+  *out = NULL;
+  if (count == 0) return brc_fail(BRC_E_USAGE, "an environment pool needs at least one task");
+  if (count > UINT32_MAX) return brc_fail(BRC_E_USAGE, "%zu environments are too many", count);
+  brc_env_pool *p = calloc(1, sizeof *p);
+  if (p) p->slots = calloc(count, sizeof *p->slots);
+  if (!p || !p->slots) {
+    free(p);
+    return brc_fail(BRC_E_NOMEM, "pool of %zu environments", count);
+  }
+  p->count = count;
+  p->threads = pool;
+  brc_status st = create_slots(p, defs, seed, assets);
+  if (st)
+    brc_env_pool_destroy(p);
+  else
+    *out = p;
+  return st;
+}
+
+void brc_env_pool_destroy(brc_env_pool *p) {
+  if (!p) return;
+  for (size_t i = 0; i < p->count; i++) brc_env_destroy(p->slots[i].env);
+  free(p->obs);
+  free(p->slots);
+  free(p);
+}
+
+size_t brc_env_pool_count(const brc_env_pool *p) { return p->count; }
+int brc_env_pool_obs_dim(const brc_env_pool *p) { return p->obs_dim; }
+int brc_env_pool_act_dim(const brc_env_pool *p) { return p->act_dim; }
+const brc_env_def *brc_env_pool_def(const brc_env_pool *p, size_t i) { return p->slots[i].env->def; }
+
+//------------------------ 2. Items --------------------------------------------
+static void cast_row(const brc_env_pool *p, const slot *s, float *row) {
+  int n = s->env->def->obs_dim;
+  for (int j = 0; j < n; j++) row[j] = (float)s->obs[j];
+  for (int j = n; j < p->obs_dim; j++) row[j] = 0.0f;
+}
+
+// The sentence of a failure is kept per thread: take it along.
+static void note(slot *s, brc_status st) {
+  s->status = st;
+  if (st) snprintf(s->error, sizeof s->error, "%s", brc_error());
+}
+
+static void reset_slot(brc_env_pool *p, slot *s, float *row) {
+  brc_status st = brc_env_reset(s->env, s->seed, s->episode, s->obs);
+  note(s, st);
+  if (st) return;
+  s->episode++;
+  cast_row(p, s, row);
+}
+
+static void reset_item(void *arg, uint32_t i, uint32_t thread) {
+  (void)thread;
+  call *c = arg;
+  reset_slot(c->pool, &c->pool->slots[i], c->obs + (size_t)i * (size_t)c->pool->obs_dim);
+}
+
+static void step_item(void *arg, uint32_t i, uint32_t thread) {
+  (void)thread;
+  call *c = arg;
+  brc_env_pool *p = c->pool;
+  slot *s = &p->slots[i];
+  s->status = BRC_OK;
+  if (c->skip && c->skip[i]) return;
+  brc_status st = brc_env_step(s->env, c->action + (size_t)i * (size_t)p->act_dim, s->obs, &c->results[i]);
+  note(s, st);
+  if (!st) cast_row(p, s, c->obs + (size_t)i * (size_t)p->obs_dim);
+}
+
+// The first failure in the order of the environments, whichever came first in time.
+static brc_status first_failure(const brc_env_pool *p) {
+  for (size_t i = 0; i < p->count; i++)
+    if (p->slots[i].status) return brc_fail(p->slots[i].status, "%s", p->slots[i].error);
+  return BRC_OK;
+}
+
+brc_status brc_env_pool_reset(brc_env_pool *p, float *obs) {
+  call c = {.pool = p, .obs = obs};
+  brc_pool_run(p->threads, (uint32_t)p->count, reset_item, &c);
+  return first_failure(p);
+}
+
+brc_status brc_env_pool_reset_one(brc_env_pool *p, size_t i, float *obs_row) {
+  reset_slot(p, &p->slots[i], obs_row);
+  return p->slots[i].status;
+}
+
+brc_status brc_env_pool_step(brc_env_pool *p, const float *action, float *next_obs, brc_env_result *results,
+                             const uint8_t *skip) {
+  call c = {.pool = p, .action = action, .obs = next_obs, .results = results, .skip = skip};
+  brc_pool_run(p->threads, (uint32_t)p->count, step_item, &c);
+  return first_failure(p);
+}
+
+//------------------------ 3. State --------------------------------------------
+// Per environment: the number of its next episode, then brc_env_save's block.
+size_t brc_env_pool_state_bytes(const brc_env_pool *p) {
+  size_t n = 0;
+  for (size_t i = 0; i < p->count; i++) n += sizeof(uint64_t) + brc_env_state_bytes(p->slots[i].env);
+  return n;
+}
+
+void brc_env_pool_save(const brc_env_pool *p, void *state) {
+  char *to = state;
+  for (size_t i = 0; i < p->count; i++) {
+    const slot *s = &p->slots[i];
+    memcpy(to, &s->episode, sizeof s->episode);
+    brc_env_save(s->env, to + sizeof s->episode);
+    to += sizeof s->episode + brc_env_state_bytes(s->env);
+  }
+}
+
+brc_status brc_env_pool_load(brc_env_pool *p, const void *state, size_t bytes) {
+  size_t want = brc_env_pool_state_bytes(p);
+  if (bytes != want)
+    return brc_fail(BRC_E_FORMAT, "state of the environments has %zu bytes, these tasks need %zu", bytes, want);
+  const char *from = state;
+  for (size_t i = 0; i < p->count; i++) {
+    slot *s = &p->slots[i];
+    memcpy(&s->episode, from, sizeof s->episode);
+    brc_status st = brc_env_load(s->env, from + sizeof s->episode);
+    if (st) return st;
+    from += sizeof s->episode + brc_env_state_bytes(s->env);
+  }
+  return BRC_OK;
+}
