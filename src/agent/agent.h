@@ -1,0 +1,147 @@
+// BRC: the actor, the ensemble of categorical BroNet critics, their embeddings and the temperature, with the three programs
+// that they live in: act, update, inspect. Source: reference/ALGORITHM.md sections 1 and 2; section numbers there.
+//
+// Legend: E members, B batch, O observation, A action, T tasks, N atoms.
+#ifndef BRC_AGENT_H
+#define BRC_AGENT_H
+#include "backends/backend.h"
+#include "base/options.h"
+#include "base/safetensors.h"
+#include "nn/nn.h"
+
+//------------------------ 1. Configuration -------------------------------------
+//       type  field                  option                    lo     hi      default  help
+#define BRC_AGENT_OPTIONS(X)                                                                                                        \
+  X(INT,  width,                "width",                1,     65536,  "512",     "critic width W")                                 \
+  X(INT,  depth,                "depth",                0,     32,     "2",       "critic BroNet blocks")                           \
+  X(INT,  actor_width,          "actor-width",          1,     65536,  "256",     "actor width")                                    \
+  X(INT,  actor_depth,          "actor-depth",          0,     32,     "1",       "actor BroNet blocks")                            \
+  X(INT,  ensemble,             "ensemble",             1,     16,     "2",       "critics E")                                      \
+  X(INT,  atoms,                "atoms",                2,     4096,   "101",     "atoms N of the value distribution")              \
+  X(REAL, v_max,                "v-max",                1e-6,  1e9,    "10",      "the atoms span -v_max .. v_max")                 \
+  X(INT,  embedding_dim,        "embedding-dim",        1,     4096,   "32",      "task embedding dimension (several tasks)")       \
+  X(INT,  batch,                "batch",                0,     1048576, "0",      "batch B; 0: 256 with one task, 1024 with several") \
+  X(REAL, discount,             "discount",             0,     1,      "0.99",    "gamma")                                          \
+  X(REAL, tau,                  "tau",                  0,     1,      "0.005",   "Polyak averaging of the target critic")          \
+  X(REAL, critic_lr,            "critic-lr",            0,     1,      "3e-4",    "AdamW step size of the critic")                  \
+  X(REAL, actor_lr,             "actor-lr",             0,     1,      "3e-4",    "AdamW step size of the actor")                   \
+  X(REAL, beta1,                "beta1",                0,     0.9999999, "0.9",  "AdamW")                                          \
+  X(REAL, beta2,                "beta2",                0,     0.9999999, "0.999", "AdamW")                                         \
+  X(REAL, adam_eps,             "adam-eps",             0,     1,      "1e-8",    "AdamW and the temperature's Adam")               \
+  X(REAL, weight_decay,         "weight-decay",         0,     1,      "1e-4",    "decoupled decay of every parameter")             \
+  X(REAL, temperature_lr,       "temperature-lr",       0,     1,      "3e-4",    "Adam step size of log alpha")                    \
+  X(REAL, temperature_beta1,    "temperature-beta1",    0,     0.9999999, "0.5",  "temperature's Adam")                             \
+  X(REAL, temperature_beta2,    "temperature-beta2",    0,     0.9999999, "0.999", "temperature's Adam")                            \
+  X(REAL, temperature_decay,    "temperature-decay",    0,     1,      "0",       "temperature's weight decay")                     \
+  X(REAL, init_temperature,     "init-temperature",     1e-9,  1e9,    "0.1",     "alpha at the start")                             \
+  X(REAL, target_entropy_scale, "target-entropy-scale", 0,     100,    "0.5",     "H_target = -scale A")                            \
+  X(REAL, layernorm_eps,        "layernorm-eps",        1e-30, 1,      "1e-6",    "LayerNorm epsilon")                              \
+  X(REAL, log_std_min,          "log-std-min",          -100,  100,    "-10",     "policy's range of log standard deviations")      \
+  X(REAL, log_std_max,          "log-std-max",          -100,  100,    "2",       "policy's range of log standard deviations")
+
+typedef struct brc_agent_config {
+#define FIELD_INT(f)  int64_t f;
+#define FIELD_REAL(f) double f;
+#define X(type, field, ...) FIELD_##type(field)
+  BRC_AGENT_OPTIONS(X)
+#undef X
+  char embedding_norm[BRC_TEXT];  // "l2" (the implementation) or "l1" (the paper)
+  // Given by the tasks, not by options.
+  int64_t obs_dim, action_dim, tasks;
+  uint64_t seed;
+  double target_entropy;  // set by brc_agent_config_resolve; NaN before: -target_entropy_scale * action_dim
+} brc_agent_config;
+extern const brc_option brc_agent_options[];
+extern const size_t brc_agent_option_count;
+// Fill in what depends on the tasks (batch, target entropy) and check the whole. E_VALUE names the option.
+brc_status brc_agent_config_resolve(brc_agent_config *c);
+
+//------------------------ 2. Metrics, batch -------------------------------------
+// What one update reports, in this order in device memory (ops write neighbours: keep the groups together).
+#define BRC_METRICS(X)                                                                                                       \
+  X(loss_critic, "loss/critic") X(loss_actor, "loss/actor") X(entropy, "entropy") X(temperature, "temperature")              \
+  X(loss_alpha, "loss/alpha") X(grad_log_alpha, "grad/log_alpha") X(q_mean, "q_mean") X(q_min, "q_min") X(q_max, "q_max")    \
+  X(grad_norm_critic, "grad_norm/critic") X(param_norm_critic, "param_norm/critic")                                          \
+  X(grad_norm_actor, "grad_norm/actor") X(param_norm_actor, "param_norm/actor") X(reward_mean, "reward_mean")
+enum {
+#define X(id, name) BRC_METRIC_##id,
+  BRC_METRICS(X)
+#undef X
+  BRC_METRIC_COUNT
+};
+extern const char *const brc_metric_names[BRC_METRIC_COUNT];
+
+// Host side of a batch: one block laid out as on the device. Fields point into it; rows have the given pitches.
+typedef struct brc_batch {
+  uint32_t rows, pitch_obs, pitch_action;
+  uint64_t elements;
+  float *block, *obs, *next_obs, *action, *reward, *mask;
+  int32_t *task;
+  double *reward64;  // [B] on a wide backend, which takes these in place of `reward`; else NULL
+} brc_batch;
+
+//------------------------ 3. Agent ----------------------------------------------
+typedef struct brc_actor brc_actor;
+typedef struct brc_agent {
+  brc_agent_config config;
+  brc_device *device;
+  brc_group critic, actor, temperature;
+  brc_storage scalars, counts, metrics, batch, noise;
+  brc_program *update_program;
+  brc_exec *update_exec;
+  bool given_noise;  // the update's noise is an input, not Philox
+  struct brc_tap { const char *name; brc_tensor *t; } taps[8];
+  size_t tap_count;
+  struct brc_inspect *inspect;
+} brc_agent;
+
+typedef struct brc_agent_flags {
+  bool given_noise;  // noise comes from brc_agent_write_noise (verify, tapes)
+  bool taps;         // keep what golden cases expect of the first update
+} brc_agent_flags;
+
+// `config` is resolved. Parameters are zero until brc_agent_init or a load.
+brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc_device *device, brc_agent_flags flags);
+void brc_agent_free(brc_agent *a);
+// Fresh networks from config.seed: orthogonal kernels, target = critic, alpha = init_temperature.
+brc_status brc_agent_init(brc_agent *a);
+
+// rows: config.batch, or BRC_INSPECT_ROWS for brc_agent_inspect.
+brc_status brc_batch_create(const brc_agent *a, uint32_t rows, brc_batch *out);
+void brc_batch_free(brc_batch *b);
+// Send a batch; with `async` it must stay unchanged until brc_agent_wait.
+brc_status brc_agent_write_batch(brc_agent *a, const brc_batch *b, bool async);
+// Dense [B,A] normals of the next update: target's (step 1) and actor's (step 4).
+brc_status brc_agent_write_noise(brc_agent *a, brc_dtype dtype, const void *target, const void *actor);
+brc_status brc_agent_update(brc_agent *a);  // one update on the batch last written; may return before it is done
+brc_status brc_agent_wait(brc_agent *a);
+brc_status brc_agent_metrics(brc_agent *a, double out[BRC_METRIC_COUNT]);  // of the last update
+brc_status brc_agent_alpha(brc_agent *a, double *alpha);                   // exp(log_alpha) now
+
+// Acting on `rows` observations at once. Modes: the mean action; sampling with Philox; sampling with given noise.
+typedef enum brc_act_mode { BRC_ACT_MEAN, BRC_ACT_SAMPLE, BRC_ACT_GIVEN_NOISE } brc_act_mode;
+// `value`: also the critic's expected value of (obs, action), for the normaliser of the paper.
+brc_status brc_actor_create(brc_actor **out, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value);
+void brc_actor_free(brc_actor *x);
+// obs [rows,O], task [rows] (ignored with one task), noise [rows,A] or NULL, action out [rows,A] (all dense; obs, noise and
+// action of type `dtype`), value out [rows] or NULL. `step` picks the Philox draws.
+brc_status brc_actor_run(brc_actor *x, brc_dtype dtype, const void *obs, const int32_t *task, const void *noise, uint64_t step,
+                         void *action, void *value);
+
+// Losses, entropy, q and gradient norms of BRC_INSPECT_ROWS rows (one task), applying nothing. `step` picks the noise.
+brc_status brc_agent_inspect(brc_agent *a, const brc_batch *b, uint64_t step, double out[BRC_METRIC_COUNT]);
+// Rows per task that inspecting takes.
+#define BRC_INSPECT_ROWS 32
+
+//------------------------ 4. State by name --------------------------------------
+// Names: critic/LAYER, target/LAYER, actor/LAYER, log_alpha, opt/{critic,actor}/{m,v}/LAYER, opt/log_alpha/{m,v},
+// opt/{critic,actor,log_alpha}/count, draw (update counter behind the noise). reference: golden/README.md.
+// Read tensors PREFIXname from a file; what is absent keeps the rule of golden/README.md (target: copy of critic; moments, counts: 0).
+// Shapes are checked; critic, actor and log_alpha must be there.
+brc_status brc_agent_load(brc_agent *a, const brc_st_file *f, const char *prefix);
+// Add all state as PREFIXname to a writer (F32; F64 from a wide backend; counts I32).
+brc_status brc_agent_save(brc_agent *a, brc_st_writer *w, const char *prefix);
+// One tensor by its name ("target/block0/dense0/kernel", "grad/critic/output/bias", "log_alpha"), dense, as double; returns its
+// element count in *count; `out` must hold that many (NULL: only count). E_NOT_FOUND for unknown names.
+brc_status brc_agent_read(brc_agent *a, const char *name, double *out, uint64_t *count);
+#endif
