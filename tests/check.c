@@ -12,10 +12,11 @@ void check_status_ok(brc_status st, const char *expr, const char *file, int line
   _fail(file, line);
 }
 
-void check_status_fails(brc_status code, const char *part, brc_status st, const char *expr, const char *file, int line) {
+void check_status_fails(brc_status code, const char *part, brc_status st, const char *expr, const char *file,
+                        int line) {
   if (st == code && strstr(brc_error(), part)) return;
-  print_error("%s: expected '%s' with '%s'\n  got '%s': %s\n", expr, brc_status_text(code), part, brc_status_text(st),
-              st ? brc_error() : "");
+  print_error("%s: expected '%s' with '%s'\n  got '%s': %s\n", expr, brc_status_text(code), part,
+              brc_status_text(st), st ? brc_error() : "");
   _fail(file, line);
 }
 

@@ -13,7 +13,8 @@
 #define check_ok(expr)                check_status_ok((expr), #expr, __FILE__, __LINE__)
 #define check_fails(code, part, expr) check_status_fails((code), (part), (expr), #expr, __FILE__, __LINE__)
 void check_status_ok(brc_status st, const char *expr, const char *file, int line);
-void check_status_fails(brc_status code, const char *part, brc_status st, const char *expr, const char *file, int line);
+void check_status_fails(brc_status code, const char *part, brc_status st, const char *expr, const char *file,
+                        int line);
 
 // An empty folder of this process, removed with its content at exit; then a file's path in it (static, four in turn).
 const char *check_folder(void);

@@ -119,7 +119,8 @@ static void oracle_norm_backward(const brc_op_params *params, const view *in, co
         mean_gs += gs / x->cols;
         mean_gs_xhat += gs * (*at(x, e, r, c) - m) * s / x->cols;
       }
-      double *sums = partial->data ? row(partial, e, r / block) : NULL;  // of [g xhat | g | dx] over a block's rows
+      double *sums =
+          partial->data ? row(partial, e, r / block) : NULL;  // of [g xhat | g | dx] over a block's rows
       for (uint32_t c = 0; c < x->cols; c++) {
         bool open = !params->norm_backward.relu || *at(y, e, r, c) > 0;
         double g = open ? *at(dy, e, r, c) : 0, xhat = (*at(x, e, r, c) - m) * s;
@@ -250,7 +251,9 @@ static double tanh_slope(double u) {
 }
 
 // One sample: its standard deviation, and u before the squashing.
-typedef struct gauss { double log_std, std, u; } gauss;
+typedef struct gauss {
+  double log_std, std, u;
+} gauss;
 static gauss gauss_at(const struct brc_tanh_normal_params *p, double mean, double head, double eps) {
   gauss g;
   g.log_std = p->log_std_min + (p->log_std_max - p->log_std_min) / 2 * (1 + tanh(head));
@@ -306,7 +309,9 @@ static void oracle_policy_loss(const brc_op_params *params, const view *in, cons
 static double atom(uint32_t i, uint32_t atoms, double v_max) { return -v_max + i * (2 * v_max / (atoms - 1)); }
 
 // max and log(sum(exp(x - max))) of N logits: log softmax_i = x_i - max - log_sum.
-typedef struct softmax { double max, log_sum; } softmax;
+typedef struct softmax {
+  double max, log_sum;
+} softmax;
 static softmax softmax_of(const double *x, uint32_t n) {
   softmax s = {.max = -INFINITY};
   double sum = 0;
@@ -334,7 +339,8 @@ static void oracle_categorical_target(const brc_op_params *params, const view *i
         double prob = exp(log_softmax(s, *at(logits, e, r, i))) / logits->members;
         double z = *at(reward, 0, r, 0) + p->discount * *at(mask, 0, r, 0) * (atom(i, n, p->v_max) - shift);
         double b = (fmin(fmax(z, -p->v_max), p->v_max) + p->v_max) / dz;
-        double lower = fmin(floor(b), n - 1), upper = fmin(ceil(b), n - 1);  // rounding may take b a hair too far
+        double lower = fmin(floor(b), n - 1),
+               upper = fmin(ceil(b), n - 1);  // rounding may take b a hair too far
         t[(uint32_t)lower] += prob * (upper - b + (lower == upper));
         t[(uint32_t)upper] += prob * (b - lower);
       }
@@ -358,8 +364,8 @@ static void oracle_cross_entropy(const brc_op_params *params, const view *in, co
       }
       *at(loss, e, r, 0) = sum;
       for (uint32_t i = 0; dlogits->data && i < logits->cols; i++)
-        *at(dlogits, e, r, i) =
-            params->cross_entropy.scale * (exp(log_softmax(s, *at(logits, e, r, i))) * mass - *at(target, 0, r, i));
+        *at(dlogits, e, r, i) = params->cross_entropy.scale *
+                                (exp(log_softmax(s, *at(logits, e, r, i))) * mass - *at(target, 0, r, i));
     }
 }
 
@@ -384,7 +390,8 @@ static void oracle_expected_value(const brc_op_params *params, const view *in, c
 
 //------------------------ 7. Optimisers, scalars, noise -----------------------
 // One element of Adam: moments in place; returns the normalised direction.
-static double adam(double grad, double *m, double *v, double beta1, double beta2, double c1, double c2, double eps) {
+static double adam(double grad, double *m, double *v, double beta1, double beta2, double c1, double c2,
+                   double eps) {
   *m = beta1 * *m + (1 - beta1) * grad;
   *v = beta2 * *v + (1 - beta2) * grad * grad;
   return *m / c1 / (sqrt(*v / c2) + eps);
@@ -412,9 +419,10 @@ static void oracle_temperature(const brc_op_params *params, const view *in, cons
   const view *log_alpha = &in[0], *m = &in[1], *v = &in[2], *scalars = &in[3], *entropy = &in[4];
   const struct brc_temperature_params *p = &params->temperature;
   const double alpha = *at(scalars, 0, 0, BRC_SCALAR_ALPHA);
-  const double loss = alpha * (*at(entropy, 0, 0, 0) - p->target_entropy);  // d loss / d log_alpha is the same number
-  double step = adam(loss, m->data, v->data, p->beta1, p->beta2, *at(scalars, 0, 0, p->c1), *at(scalars, 0, 0, p->c2),
-                     p->eps);
+  const double loss =
+      alpha * (*at(entropy, 0, 0, 0) - p->target_entropy);  // d loss / d log_alpha is the same number
+  double step = adam(loss, m->data, v->data, p->beta1, p->beta2, *at(scalars, 0, 0, p->c1),
+                     *at(scalars, 0, 0, p->c2), p->eps);
   *log_alpha->data -= p->lr * (step + p->decay * *log_alpha->data);
   *at(out, 0, 0, 0) = alpha;
   *at(out, 0, 0, 1) = *at(out, 0, 0, 2) = loss;
@@ -456,8 +464,10 @@ static void oracle_normal(const brc_op_params *params, const view *in, const vie
       uint32_t element = r * out->cols + c;
       brc_u4 words = brc_philox(element >> 2, step, 0, p->stream, p->seed_lo, p->seed_hi);
       double z[2];
-      if (element & 2) normal2(words.z, words.w, z);
-      else normal2(words.x, words.y, z);
+      if (element & 2)
+        normal2(words.z, words.w, z);
+      else
+        normal2(words.x, words.y, z);
       *at(out, 0, r, c) = z[element & 1];
     }
 }
@@ -468,8 +478,13 @@ static oracle_fn *const oracle_ops[BRC_OP_COUNT] = {BRC_OPS(OP)};
 #undef OP
 
 static void fill_info(brc_device_info *info) {
-  *info = (brc_device_info){.backend = "oracle", .name = "oracle", .vendor = "OpenBRC", .compute_units = 1,
-                            .is_cpu = true, .fp64 = true, .gemm = "loops"};
+  *info = (brc_device_info){.backend = "oracle",
+                            .name = "oracle",
+                            .vendor = "OpenBRC",
+                            .compute_units = 1,
+                            .is_cpu = true,
+                            .fp64 = true,
+                            .gemm = "loops"};
 }
 
 static brc_status oracle_list(brc_device_info *out, size_t max, size_t *count) {
@@ -512,8 +527,8 @@ static brc_status check_range(uint64_t offset, uint64_t elements, uint64_t size)
                   (unsigned long long)elements, (unsigned long long)size);
 }
 
-static brc_status oracle_write(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements, const void *data,
-                               bool async) {
+static brc_status oracle_write(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements,
+                               const void *data, bool async) {
   (void)d, (void)async;
   brc_status st = check_range(offset, elements, b->elements);
   if (!st) memcpy(b->data + offset, data, elements * sizeof(double));
@@ -613,7 +628,8 @@ static brc_status oracle_profile_read(brc_device *d, brc_exec *e, brc_profile_ro
   return BRC_OK;
 }
 
-static brc_status oracle_read_arena(brc_device *d, brc_exec *e, uint64_t offset, uint64_t elements, void *data) {
+static brc_status oracle_read_arena(brc_device *d, brc_exec *e, uint64_t offset, uint64_t elements,
+                                    void *data) {
   (void)d;
   brc_status st = check_range(offset, elements, e->arena_elements);
   if (!st) memcpy(data, e->arena + offset, elements * sizeof(double));

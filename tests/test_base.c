@@ -55,7 +55,8 @@ static void test_sentences_are_per_thread(void **state) {
 
 static void test_status_texts(void **state) {
   (void)state;
-  for (int code = 0; code < BRC_STATUS_COUNT; code++) assert_true(strlen(brc_status_text((brc_status)code)) > 1);
+  for (int code = 0; code < BRC_STATUS_COUNT; code++)
+    assert_true(strlen(brc_status_text((brc_status)code)) > 1);
   assert_string_equal(brc_status_text(BRC_OK), "ok");
   assert_string_equal(brc_status_text(BRC_E_STOPPED), "stopped on request");
   assert_non_null(brc_status_text((brc_status)1000));
@@ -101,7 +102,8 @@ static void test_alloc_aligned(void **state) {
 
 static void test_nearest(void **state) {
   (void)state;
-  static const char *const names[] = {"walker-run", "walker-walk", "walker-stand", "dog-run", "dog-trot", "humanoid-run"};
+  static const char *const names[] = {"walker-run", "walker-walk", "walker-stand",
+                                      "dog-run",    "dog-trot",    "humanoid-run"};
   static const struct {
     const char *word, *expected;
   } rows[] = {
@@ -257,7 +259,8 @@ static void test_file_two_writers(void **state) {
   (void)state;
   const char *path = check_path("shared");
   pthread_t ids[2];
-  for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&ids[i], NULL, write_often, (void *)(uintptr_t)path), 0);
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(pthread_create(&ids[i], NULL, write_often, (void *)(uintptr_t)path), 0);
   for (int i = 0; i < 2; i++) {
     void *failed;
     pthread_join(ids[i], &failed);
@@ -341,7 +344,8 @@ static void test_st_round_trip(void **state) {
   check_ok(brc_st_open(&f, path));
   assert_string_equal(brc_st_path(f), path);
   assert_int_equal(brc_st_count(f), 8);
-  for (size_t i = 1; i < brc_st_count(f); i++) assert_true(strcmp(brc_st_at(f, i - 1)->name, brc_st_at(f, i)->name) < 0);
+  for (size_t i = 1; i < brc_st_count(f); i++)
+    assert_true(strcmp(brc_st_at(f, i - 1)->name, brc_st_at(f, i)->name) < 0);
   assert_null(brc_st_at(f, 8));
 
   const brc_st_tensor *t = brc_st_find(f, "%s/%c", "critic", 'w');
@@ -454,6 +458,7 @@ static const char *write_raw(const char *header, size_t data_bytes, uint64_t len
   return path;
 }
 
+// clang-format off: a row is a file
 // Every one must be refused with a sentence that names the file and contains `part`.
 static const struct {
   const char *part, *header;
@@ -479,7 +484,8 @@ static const struct {
     {"'dtype' is missing", "{\"a\":{}}", 0, 0},
     {"'shape' is missing", "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, 0},
     {"'data_offsets' is missing", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, 0},
-    {"unknown field", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":{\"y\":{}}}}", 4, 0},
+    {"unknown field", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":{\"y\":{}}}}", 4,
+     0},
     {"given twice", "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, 0},
     {"dtype 'BF16'", "{\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, 0},
     {"dtype ''", "{\"a\":{\"dtype\":\"\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, 0},
@@ -490,7 +496,8 @@ static const struct {
     {"whole number", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4, 0},
     {"whole number", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1e300],\"data_offsets\":[0,4]}}", 4, 0},
     {"whole number", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1e999],\"data_offsets\":[0,4]}}", 4, 0},
-    {"whole number", "{\"a\":{\"dtype\":\"F32\",\"shape\":[18446744073709551616],\"data_offsets\":[0,4]}}", 4, 0},
+    {"whole number", "{\"a\":{\"dtype\":\"F32\",\"shape\":[18446744073709551616],\"data_offsets\":[0,4]}}", 4,
+     0},
     {"whole number", "{\"a\":{\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]}}", 4, 0},
     {"whole number", "{\"a\":{\"dtype\":\"F32\",\"shape\":[[[[1]]]],\"data_offsets\":[0,4]}}", 4, 0},
     {"more than 8", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, 0},
@@ -506,21 +513,30 @@ static const struct {
     {"two whole", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[18446744073709551612,4]}}", 4, 0},
     {"outside", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, 0},
     {"outside", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4, 0},
-    {"outside", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9007199254740988,9007199254740992]}}", 4, 0},
+    {"outside",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9007199254740988,9007199254740992]}}", 4, 0},
     {"its shape takes 4", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8, 0},
     {"its shape takes 8", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, 0},
     {"its shape takes 4", "{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,0]}}", 0, 0},
-    {"overlaps", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-                 "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[2,6]}}", 6, 0},
-    {"overlaps", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-                 "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4, 0},
+    {"overlaps",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+     "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[2,6]}}",
+     6, 0},
+    {"overlaps",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+     "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}",
+     4, 0},
     {"belong to none", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, 0},
     {"belong to no tensor", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 5, 0},
     {"belong to no tensor", "{}", 1, 0},
-    {"there twice", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
-                    "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}", 2, 0},
-    {"there twice", "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},"
-                    "\"\\u0061\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, 0},
+    {"there twice",
+     "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+     "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}",
+     2, 0},
+    {"there twice",
+     "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},"
+     "\"\\u0061\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}",
+     0, 0},
     {"__metadata__ is not", "{\"__metadata__\":\"x\"}", 0, 0},
     {"__metadata__ is not", "{\"__metadata__\":[]}", 0, 0},
     {"value of 'k' is not a string", "{\"__metadata__\":{\"k\":1}}", 0, 0},
@@ -528,6 +544,7 @@ static const struct {
     {"'k' is there twice", "{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, 0},
     {"given twice", "{\"__metadata__\":{\"k\":\"1\"},\"__metadata__\":{}}", 0, 0},
 };
+// clang-format on
 
 static void test_st_hostile(void **state) {
   (void)state;
@@ -551,7 +568,8 @@ static void test_st_nested(void **state) {
     size_t depth = 2000000, at = 0;
     char *header = malloc(6 * depth + 16);
     header[at++] = '{';
-    for (size_t i = 0; i < depth; i++) at += (size_t)sprintf(header + at, "%s", kind ? "\"a\":{" : i ? "[" : "\"a\":[");
+    for (size_t i = 0; i < depth; i++)
+      at += (size_t)sprintf(header + at, "%s", kind ? "\"a\":{" : i ? "[" : "\"a\":[");
     header[at] = '\0';
     brc_st_file *f;
     check_fails(BRC_E_FORMAT, "hostile.safetensors", brc_st_open(&f, write_raw(header, 0, 0)));
@@ -684,7 +702,8 @@ static void test_pool_tiny_jobs(void **state) {
     int sums[16] = {0}, jobs = 10000;
     double start = brc_now_s();
     for (int i = 0; i < jobs; i++) brc_pool_run(p, (uint32_t)(i % 16) + 1, add_one, sums);
-    print_message("%d threads: %.2f us for a job of 1 to 16 empty items\n", threads, (brc_now_s() - start) / jobs * 1e6);
+    print_message("%d threads: %.2f us for a job of 1 to 16 empty items\n", threads,
+                  (brc_now_s() - start) / jobs * 1e6);
     for (int k = 0; k < 16; k++) assert_int_equal(sums[k], jobs / 16 * (16 - k));
     brc_pool_destroy(p);
   }
@@ -698,8 +717,7 @@ static void test_pool_sleeps_and_wakes(void **state) {
   int sums[3] = {0}, jobs = testing_quick() ? 300 : 2000;
   for (int i = 0; i < jobs; i++) {
     double end = brc_now_s() + (i % 100) * 1e-6;
-    while (brc_now_s() < end) {
-    }
+    while (brc_now_s() < end) {}
     brc_pool_run(p, 3, add_one, sums);
   }
   for (int k = 0; k < 3; k++) assert_int_equal(sums[k], jobs);
@@ -775,7 +793,8 @@ static void test_philox_known_answers(void **state) {
   static const uint32_t rows[3][10] = {
       {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
       {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
-      {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1},
+      {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb,
+       0x5001e420, 0x24126ea1},
   };
   for (int i = 0; i < 3; i++) {
     const uint32_t *r = rows[i];
@@ -836,7 +855,8 @@ static void test_normals(void **state) {
     brc_f2 z = brc_normal2(r.x, r.y);
     // Box and Muller in double from the same words: the angle's quarter turn is centred, a fixed eighth of a turn on.
     double u = ((r.x >> 8) + 1.0) / 16777216.0;
-    double radius = sqrt(-2 * log(u)), angle = (double)(r.y >> 30) / 4 + ((double)((r.y >> 6) & 0xffffff) / 16777216.0 - 0.5) / 4;
+    double radius = sqrt(-2 * log(u)),
+           angle = (double)(r.y >> 30) / 4 + ((double)((r.y >> 6) & 0xffffff) / 16777216.0 - 0.5) / 4;
     double error = fmax(fabs(z.x - radius * cos(turn * angle)), fabs(z.y - radius * sin(turn * angle)));
     if (error > worst) worst = error;
     for (int k = 0; k < 2; k++) {
@@ -862,7 +882,8 @@ static void test_normal_layout(void **state) {
   assert_true(fabs(z.x - sqrt(48 * 0.6931471805599453)) < 2e-6);  // u = 2^-24, angle 0
   assert_true(fabs(z.y) < 1e-6);
   brc_u4 r = brc_philox(5, 11, 12, 13, 14, 15);
-  const float expected[4] = {brc_normal2(r.x, r.y).x, brc_normal2(r.x, r.y).y, brc_normal2(r.z, r.w).x, brc_normal2(r.z, r.w).y};
+  const float expected[4] = {brc_normal2(r.x, r.y).x, brc_normal2(r.x, r.y).y, brc_normal2(r.z, r.w).x,
+                             brc_normal2(r.z, r.w).y};
   for (uint32_t k = 0; k < 4; k++) assert_true(brc_normal_at(20 + k, 11, 12, 13, 14, 15) == expected[k]);
 }
 

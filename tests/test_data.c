@@ -47,7 +47,8 @@ struct row {
 
 static struct row row_new(const struct shape *s) {
   size_t T = s->tasks;
-  return (struct row){calloc(T * s->obs, 4), calloc(T * s->action, 4), calloc(T, 4), calloc(T, 4), calloc(T * s->obs, 4), calloc(T, 1)};
+  return (struct row){calloc(T * s->obs, 4), calloc(T * s->action, 4), calloc(T, 4),
+                      calloc(T, 4),          calloc(T * s->obs, 4),    calloc(T, 1)};
 }
 
 static void row_free(struct row *x) {
@@ -77,10 +78,18 @@ struct plain {
 
 static struct plain plain_new(const struct shape *s) {
   size_t rows = (size_t)s->tasks * s->capacity;
-  return (struct plain){*s, 0, calloc(rows * s->obs, 4), calloc(rows * s->obs, 4), calloc(rows * s->action, 4), calloc(rows, 4), calloc(rows, 4)};
+  return (struct plain){*s,
+                        0,
+                        calloc(rows * s->obs, 4),
+                        calloc(rows * s->obs, 4),
+                        calloc(rows * s->action, 4),
+                        calloc(rows, 4),
+                        calloc(rows, 4)};
 }
 
-static void plain_free(struct plain *p) { free(p->obs), free(p->next_obs), free(p->action), free(p->reward), free(p->mask); }
+static void plain_free(struct plain *p) {
+  free(p->obs), free(p->next_obs), free(p->action), free(p->reward), free(p->mask);
+}
 
 static void plain_insert(struct plain *p, const struct row *x) {
   const struct shape *s = &p->s;
@@ -95,7 +104,9 @@ static void plain_insert(struct plain *p, const struct row *x) {
   p->total++;
 }
 
-static uint32_t plain_size(const struct plain *p) { return p->total < p->s.capacity ? (uint32_t)p->total : p->s.capacity; }
+static uint32_t plain_size(const struct plain *p) {
+  return p->total < p->s.capacity ? (uint32_t)p->total : p->s.capacity;
+}
 
 static void plain_fill(struct plain *p, uint64_t total) {
   struct row x = row_new(&p->s);
@@ -120,10 +131,13 @@ static void replay_fill(brc_replay *r, const struct shape *s, uint64_t total) {
 
 static brc_replay_rows rows_new(const struct shape *s, uint32_t size) {
   size_t n = (size_t)s->tasks * size + 1;
-  return (brc_replay_rows){calloc(n * s->obs, 4), calloc(n * s->obs, 4), calloc(n * s->action, 4), calloc(n, 4), calloc(n, 4)};
+  return (brc_replay_rows){calloc(n * s->obs, 4), calloc(n * s->obs, 4), calloc(n * s->action, 4), calloc(n, 4),
+                           calloc(n, 4)};
 }
 
-static void rows_free(brc_replay_rows *x) { free(x->obs), free(x->next_obs), free(x->action), free(x->reward), free(x->mask); }
+static void rows_free(brc_replay_rows *x) {
+  free(x->obs), free(x->next_obs), free(x->action), free(x->reward), free(x->mask);
+}
 
 // Every row, successors included, to the bit.
 static void assert_equal(const brc_replay *r, const struct plain *p) {
@@ -180,7 +194,9 @@ static void test_replay_against_plain(void **state) {
         for (int flags = 0; flags < 2; flags++) {
           if (testing_quick() && c == 4 && k == 3) continue;
           uint32_t tasks = 1 + (uint32_t)((c + k + e) % 3);
-          run_against_plain(&(struct shape){tasks, 1 + (uint32_t)(e + k), 1 + (uint32_t)c, capacities[c], slacks[k], periods[e]}, flags);
+          run_against_plain(&(struct shape){tasks, 1 + (uint32_t)(e + k), 1 + (uint32_t)c, capacities[c],
+                                            slacks[k], periods[e]},
+                            flags);
         }
 }
 
@@ -230,7 +246,8 @@ static void test_replay_gather(void **state) {
   uint32_t *pairs = calloc(2 * B, sizeof *pairs);
   check_ok(brc_replay_sample(r, B, 5, 6, 0, pairs));
   for (int threads = 0; threads < 2; threads++) {
-    float *obs = calloc(B * OP, 4), *next = calloc(B * NP, 4), *action = calloc(B * AP, 4), *reward = calloc(B * RP, 4), *mask = calloc(B * MP, 4);
+    float *obs = calloc(B * OP, 4), *next = calloc(B * NP, 4), *action = calloc(B * AP, 4),
+          *reward = calloc(B * RP, 4), *mask = calloc(B * MP, 4);
     int32_t *task = calloc(B * TP, 4);
     for (int i = 0; i < B * OP; i++) obs[i] = 77;
     brc_replay_batch out = {obs, next, action, reward, mask, task, OP, NP, AP, RP, MP, TP};
@@ -240,7 +257,8 @@ static void test_replay_gather(void **state) {
       assert_memory_equal(obs + i * OP, p.obs + k * s.obs, s.obs * 4);
       assert_memory_equal(next + i * NP, p.next_obs + k * s.obs, s.obs * 4);
       assert_memory_equal(action + i * AP, p.action + k * s.action, s.action * 4);
-      assert_true(reward[i * RP] == p.reward[k] && mask[i * MP] == p.mask[k] && task[i * TP] == (int32_t)pairs[2 * i]);
+      assert_true(reward[i * RP] == p.reward[k] && mask[i * MP] == p.mask[k] &&
+                  task[i * TP] == (int32_t)pairs[2 * i]);
       assert_true(reward[i * RP + 1] == 0 && mask[i * MP + 1] == 0 && task[i * TP + 1] == 0);
       for (size_t j = s.obs; j < OP; j++) assert_true(obs[i * OP + j] == 77);  // padding is not ours
     }
@@ -248,12 +266,15 @@ static void test_replay_gather(void **state) {
     memset(action, 0, B * AP * 4);
     check_ok(brc_replay_gather(r, pool, B, pairs, &(brc_replay_batch){.action = action}));
     for (size_t i = 0; i < B; i++)
-      assert_memory_equal(action + i * s.action, p.action + ((size_t)pairs[2 * i] * s.capacity + pairs[2 * i + 1]) * s.action, s.action * 4);
+      assert_memory_equal(action + i * s.action,
+                          p.action + ((size_t)pairs[2 * i] * s.capacity + pairs[2 * i + 1]) * s.action,
+                          s.action * 4);
     free(obs), free(next), free(action), free(reward), free(mask), free(task);
   }
   check_ok(brc_replay_gather(r, NULL, 0, NULL, &(brc_replay_batch){0}));
   pairs[2 * 100] = 3;
-  check_fails(BRC_E_VALUE, "batch entry 100 is row", brc_replay_gather(r, NULL, B, pairs, &(brc_replay_batch){0}));
+  check_fails(BRC_E_VALUE, "batch entry 100 is row",
+              brc_replay_gather(r, NULL, B, pairs, &(brc_replay_batch){0}));
   pairs[2 * 100] = 0;
   pairs[2 * 100 + 1] = 40;
   check_fails(BRC_E_VALUE, "row 40 of task 0", brc_replay_gather(r, NULL, B, pairs, &(brc_replay_batch){0}));
@@ -269,7 +290,8 @@ static void test_replay_refuses(void **state) {
   check_fails(BRC_E_VALUE, "at least 1", brc_replay_create(&r, 1, 0, 1, 1, 1));
   check_fails(BRC_E_VALUE, "at least 1", brc_replay_create(&r, 1, 1, 1, 1, 0));
   check_fails(BRC_E_VALUE, "lower --capacity", brc_replay_create(&r, 5000, 1, 1, 1000000, 1));
-  check_fails(BRC_E_VALUE, "lower --capacity", brc_replay_create(&r, 4000, 1u << 28, 1u << 28, 1000000, 1000000));
+  check_fails(BRC_E_VALUE, "lower --capacity",
+              brc_replay_create(&r, 4000, 1u << 28, 1u << 28, 1000000, 1000000));
 #ifndef __SANITIZE_ADDRESS__
   check_fails(BRC_E_NOMEM, "100 tasks x 1000001 rows", brc_replay_create(&r, 100, 1u << 20, 6, 1000000, 1));
 #endif
@@ -288,7 +310,8 @@ static void test_replay_refuses(void **state) {
 //------------------------ 3. Explicit rows --------------------------------------
 static void test_replay_import(void **state) {
   (void)state;
-  static const struct shape shapes[] = {{2, 3, 2, 1, 1, 3}, {1, 2, 1, 2, 1, 2}, {3, 4, 2, 64, 9, 5}, {2, 3, 1, 7, 20, 1}};
+  static const struct shape shapes[] = {
+      {2, 3, 2, 1, 1, 3}, {1, 2, 1, 2, 1, 2}, {3, 4, 2, 64, 9, 5}, {2, 3, 1, 7, 20, 1}};
   for (size_t k = 0; k < BRC_COUNT(shapes); k++) {
     const struct shape *s = &shapes[k];
     for (uint64_t total = 0; total < 3 * s->capacity + 2; total += 1 + (uint64_t)s->capacity / 8) {
@@ -366,7 +389,8 @@ static void test_sample_reproducible(void **state) {
   check_ok(brc_replay_sample(r, 3 * B, UINT64_C(0x123456789abcdef0), UINT64_C(0x500000007), 0, all));
   // The batches of a step are stretches of one sequence.
   for (uint32_t u = 0; u < 3; u++)
-    check_ok(brc_replay_sample(r, B, UINT64_C(0x123456789abcdef0), UINT64_C(0x500000007), u * B, part + 2 * B * u));
+    check_ok(
+        brc_replay_sample(r, B, UINT64_C(0x123456789abcdef0), UINT64_C(0x500000007), u * B, part + 2 * B * u));
   assert_memory_equal(all, part, sizeof all);
   // As documented, in wide arithmetic.
   for (uint32_t i = 0; i < 3 * B; i++) {
@@ -377,6 +401,9 @@ static void test_sample_reproducible(void **state) {
     assert_int_equal(all[2 * i], flat / 57);
     assert_int_equal(all[2 * i + 1], flat % 57);
   }
+  uint32_t tail[2 * (3 * B - 5)];
+  check_ok(brc_replay_sample(r, 3 * B - 5, UINT64_C(0x123456789abcdef0), UINT64_C(0x500000007), 5, tail));
+  assert_memory_equal(all + 10, tail, sizeof tail);
   check_ok(brc_replay_sample(r, 3 * B, UINT64_C(0x123456789abcdef1), UINT64_C(0x500000007), 0, other));
   assert_memory_not_equal(all, other, sizeof all);
   check_ok(brc_replay_sample(r, 3 * B, UINT64_C(0x123456789abcdef0), UINT64_C(0x600000007), 0, other));
@@ -452,7 +479,6 @@ static void run_crashes(const struct shape *s, uint64_t interval, uint64_t until
     // The crashed run goes on in a copy of the file and reaches the same checkpoint.
     copy_file(rows, copy);
     check_ok(load(loaded, copy, old));
-    assert_true(complete == 0 || brc_replay_must_save(loaded) == (s->slack == 0));
     replay_fill(loaded, s, next);
     check_ok(brc_replay_save_rows(loaded, copy));
     assert_same_file(rows, copy);
@@ -495,6 +521,10 @@ static void test_checkpoint_promise(void **state) {
   assert_true(brc_replay_must_save(r));  // saved, not complete
   check_ok(load(loaded, rows, path));
   assert_holds(loaded, &s, 100);
+  for (uint64_t total = 100; total <= 103; total++) {  // it is bound by the promise as well
+    replay_fill(loaded, &s, total);
+    assert_int_equal(brc_replay_must_save(loaded), total == 103);
+  }
   replay_fill(r, &s, 104);
   check_fails(BRC_E_VALUE, "last complete checkpoint", brc_replay_save_rows(r, rows));
   check_fails(BRC_E_VALUE, "save it first", save_state(r, check_path("no")));
@@ -579,8 +609,10 @@ static void test_checkpoint_damaged(void **state) {
   check_fails(BRC_E_FORMAT, bad, load(loaded, bad, path));
   brc_replay_destroy(o);
   // Another shape of buffer.
-  static const struct shape shapes[] = {{1, 3, 2, 8, 3, 4}, {2, 4, 2, 8, 3, 4}, {2, 3, 1, 8, 3, 4}, {2, 3, 2, 9, 3, 4}, {2, 3, 2, 8, 4, 4}};
-  static const char *const names[] = {"tasks is 2, expected 1", "observation is 3, expected 4", "action is 2, expected 1", "capacity is 8", "slack is 3"};
+  static const struct shape shapes[] = {
+      {1, 3, 2, 8, 3, 4}, {2, 4, 2, 8, 3, 4}, {2, 3, 1, 8, 3, 4}, {2, 3, 2, 9, 3, 4}, {2, 3, 2, 8, 4, 4}};
+  static const char *const names[] = {"tasks is 2, expected 1", "observation is 3, expected 4",
+                                      "action is 2, expected 1", "capacity is 8", "slack is 3"};
   for (size_t i = 0; i < BRC_COUNT(shapes); i++) {
     o = replay_new(&shapes[i]);
     check_fails(BRC_E_FORMAT, names[i], load(o, rows, path));
@@ -612,8 +644,10 @@ static void test_checkpoint_hostile_state(void **state) {
   static const struct {
     const char *name;
     uint64_t at, value;
-  } lies[] = {{"replay/final/0/n", 0, 21},          {"replay/final/0/n", 7, 30},       {"replay/final/0/n", 3, 24}, {"replay/final/0/n", 2, UINT64_MAX},
-              {"replay/total", 0, UINT64_MAX},      {"replay/total", 0, 29},           {"replay/total", 0, 0},      {"replay/dims", 3, 0},
+  } lies[] = {{"replay/final/0/n", 0, 21},     {"replay/final/0/n", 7, 30},
+              {"replay/final/0/n", 3, 24},     {"replay/final/0/n", 2, UINT64_MAX},
+              {"replay/total", 0, UINT64_MAX}, {"replay/total", 0, 29},
+              {"replay/total", 0, 0},          {"replay/dims", 3, 0},
               {"replay/checksum", 0, 1}};
   for (size_t k = 0; k < BRC_COUNT(lies); k++) {
     brc_st_writer *w = NULL;
@@ -724,7 +758,8 @@ static void test_checkpoint_killed(void **state) {
 //------------------------ 6. Normaliser -----------------------------------------
 static brc_normalizer *normalizer_new(uint32_t tasks, double discount, bool paper) {
   brc_normalizer *n = NULL;
-  check_ok(brc_normalizer_create(&n, &(brc_normalizer_config){.tasks = tasks, .discount = discount, .paper = paper}));
+  check_ok(brc_normalizer_create(
+      &n, &(brc_normalizer_config){.tasks = tasks, .discount = discount, .paper = paper}));
   return n;
 }
 
@@ -773,9 +808,12 @@ static void test_normalizer_episodes(void **state) {
   brc_normalizer_denominators(n, 0.1, -3, d);
   assert_near(d[0], 0.1 * 3 / (2 * 0.1) / 10, 1e-14);
   brc_normalizer_destroy(n);
-  check_fails(BRC_E_VALUE, "discount 1", brc_normalizer_create(&n, &(brc_normalizer_config){.tasks = 1, .discount = 1}));
-  check_fails(BRC_E_VALUE, "v_max -1", brc_normalizer_create(&n, &(brc_normalizer_config){.tasks = 1, .discount = 0.9, .v_max = -1}));
-  check_fails(BRC_E_VALUE, "at least one", brc_normalizer_create(&n, &(brc_normalizer_config){.discount = 0.9}));
+  check_fails(BRC_E_VALUE, "discount 1",
+              brc_normalizer_create(&n, &(brc_normalizer_config){.tasks = 1, .discount = 1}));
+  check_fails(BRC_E_VALUE, "v_max -1",
+              brc_normalizer_create(&n, &(brc_normalizer_config){.tasks = 1, .discount = 0.9, .v_max = -1}));
+  check_fails(BRC_E_VALUE, "at least one",
+              brc_normalizer_create(&n, &(brc_normalizer_config){.discount = 0.9}));
 }
 
 static void test_normalizer_paper(void **state) {
@@ -783,7 +821,8 @@ static void test_normalizer_paper(void **state) {
   brc_normalizer *n = normalizer_new(3, 0.5, true);
   double d[3], value[] = {-20, 100, 7};
   const float rewards[] = {1, 1, 1};
-  check_fails(BRC_E_VALUE, "critic's value", brc_normalizer_feed(n, rewards, (uint8_t[]){0, 0, 0}, (uint8_t[]){1, 0, 0}, NULL));
+  check_fails(BRC_E_VALUE, "critic's value",
+              brc_normalizer_feed(n, rewards, (uint8_t[]){0, 0, 0}, (uint8_t[]){1, 0, 0}, NULL));
   check_ok(brc_normalizer_feed(n, rewards, (uint8_t[]){0, 1, 0}, (uint8_t[]){1, 0, 0}, value));
   assert_true(brc_normalizer_min(n)[0] == -9 && brc_normalizer_max(n)[0] == -9);  // 1 + 0.5 * -20
   assert_true(brc_normalizer_max(n)[1] == 1);                                     // terminal: no value
@@ -860,8 +899,10 @@ static void test_golden_normalizer(void **state) {
   assert_int_equal(report.count, 4);
   for (size_t i = 0; i < report.count; i++) {
     const brc_verify_row *row = &report.rows[i];
-    print_message("%-18s %" PRIu64 " values, max abs %.3g, rel %.3g\n", row->name, row->count, row->max_abs, row->max_rel);
-    assert_true(row->ok && row->count >= 40 && row->max_rel <= 2e-7);  // D and the quotient are rounded to float32 there
+    print_message("%-18s %" PRIu64 " values, max abs %.3g, rel %.3g\n", row->name, row->count, row->max_abs,
+                  row->max_rel);
+    assert_true(row->ok && row->count >= 40 &&
+                row->max_rel <= 2e-7);  // D and the quotient are rounded to float32 there
   }
   free(report.rows);
 }
@@ -878,15 +919,17 @@ static void verify_text(const char *text, size_t bytes, brc_status *st, brc_veri
 
 #define CASE(rest) "{\"cases\":[{\"num_tasks\":1,\"steps\":2,\"discount\":0.5,\"v_max\":10," rest "}]}"
 #define DATA       "\"target_entropy\":-1,\"rewards\":[[1],[2]],\"terminal\":[[0],[1]],\"truncated\":[[0],[0]],"
-#define CHECK(min) \
-  "\"checks\":[{\"after_step\":1,\"alpha\":0,\"returns_min\":[" min "],\"returns_max\":[2],\"denominator\":[0.2]," \
+#define CHECK(min)                                                  \
+  "\"checks\":[{\"after_step\":1,\"alpha\":0,\"returns_min\":[" min \
+  "],\"returns_max\":[2],\"denominator\":[0.2],"                    \
   "\"sample_task\":[0],\"sample_reward\":[1],\"sample_normalized\":[5]}]"
 
 static void test_golden_hostile(void **state) {
   (void)state;
   brc_status st;
   brc_verify_report report;
-  static const char good[] = CASE(DATA CHECK("2")), wrong[] = CASE(DATA CHECK("2.001")), infinite[] = CASE(DATA CHECK("\"inf\""));
+  static const char good[] = CASE(DATA CHECK("2")), wrong[] = CASE(DATA CHECK("2.001")),
+                    infinite[] = CASE(DATA CHECK("\"inf\""));
   verify_text(good, sizeof good - 1, &st, &report);
   check_ok(st);
   assert_true(report.count == 4 && report.rows[0].ok && report.rows[3].ok && report.rows[0].count == 1);
@@ -915,9 +958,16 @@ static void test_golden_hostile(void **state) {
       assert_true(st == BRC_OK || st == BRC_E_FORMAT);
       free(report.rows);
     }
-  static const char *const texts[] = {
-      "[]", "1", "{}", "{\"cases\":1}", "{\"cases\":[]}", "{\"cases\":[1,null,[]]}", CASE(DATA "\"checks\":[]"), CASE(DATA "\"checks\":[3]"),
-      "{\"cases\":[{\"num_tasks\":1e9,\"steps\":2}]}", "{\"cases\":[{\"num_tasks\":1,\"steps\":1e308}]}"};
+  static const char *const texts[] = {"[]",
+                                      "1",
+                                      "{}",
+                                      "{\"cases\":1}",
+                                      "{\"cases\":[]}",
+                                      "{\"cases\":[1,null,[]]}",
+                                      CASE(DATA "\"checks\":[]"),
+                                      CASE(DATA "\"checks\":[3]"),
+                                      "{\"cases\":[{\"num_tasks\":1e9,\"steps\":2}]}",
+                                      "{\"cases\":[{\"num_tasks\":1,\"steps\":1e308}]}"};
   for (size_t i = 0; i < BRC_COUNT(texts); i++) {
     verify_text(texts[i], strlen(texts[i]), &st, &report);
     assert_int_equal(st, BRC_E_FORMAT);
@@ -948,8 +998,10 @@ static long meta(const brc_st_file *f, const char *key) {
   return x;
 }
 
-static void load_tape(const brc_st_file *f, brc_replay *r, brc_normalizer *n, uint64_t T, uint64_t O, uint64_t A) {
-  uint32_t size = (uint32_t)integer(f, "init/replay/size", 0, 0), index = (uint32_t)integer(f, "init/replay/insert_index", 0, 0);
+static void load_tape(const brc_st_file *f, brc_replay *r, brc_normalizer *n, uint64_t T, uint64_t O,
+                      uint64_t A) {
+  uint32_t size = (uint32_t)integer(f, "init/replay/size", 0, 0),
+           index = (uint32_t)integer(f, "init/replay/insert_index", 0, 0);
   brc_replay_rows rows = {0};
   if (size) {
     // The library only reads these.
@@ -965,12 +1017,14 @@ static void load_tape(const brc_st_file *f, brc_replay *r, brc_normalizer *n, ui
 
 // Relative errors of minimum and maximum, the largest over the tasks; infinities must agree.
 static double range_error(const brc_st_file *f, const brc_normalizer *n, uint64_t T, const char *prefix) {
-  const brc_st_tensor *min = brc_st_find(f, "%s/normalizer/min", prefix), *max = brc_st_find(f, "%s/normalizer/max", prefix);
+  const brc_st_tensor *min = brc_st_find(f, "%s/normalizer/min", prefix),
+                      *max = brc_st_find(f, "%s/normalizer/max", prefix);
   if (!min || !max) return 0;
   double worst = 0;
   for (uint64_t t = 0; t < T; t++)
     for (int k = 0; k < 2; k++) {
-      double got = (double)(k ? brc_normalizer_max(n) : brc_normalizer_min(n))[t], want = brc_st_get(k ? max : min, t);
+      double got = (double)(k ? brc_normalizer_max(n) : brc_normalizer_min(n))[t],
+             want = brc_st_get(k ? max : min, t);
       if (got != want) worst = fmax(worst, fabs(got - want) / fmax(1, fabs(want)));
     }
   return worst;
@@ -979,8 +1033,10 @@ static double range_error(const brc_st_file *f, const brc_normalizer *n, uint64_
 static void replay_tape(const char *path) {
   brc_st_file *f = NULL;
   check_ok(brc_st_open(&f, path));
-  const uint32_t T = (uint32_t)meta(f, "num_tasks"), O = (uint32_t)meta(f, "obs_dim"), A = (uint32_t)meta(f, "action_dim");
-  const int steps = (int)meta(f, "steps"), first = (int)meta(f, "first_step"), start = (int)meta(f, "start_training");
+  const uint32_t T = (uint32_t)meta(f, "num_tasks"), O = (uint32_t)meta(f, "obs_dim"),
+                 A = (uint32_t)meta(f, "action_dim");
+  const int steps = (int)meta(f, "steps"), first = (int)meta(f, "first_step"),
+            start = (int)meta(f, "start_training");
   double discount, worst = 0, worst_d = 0, d[64];
   check_ok(brc_st_meta_real(f, "discount", &discount));
   const struct shape s = {T, O, A, (uint32_t)meta(f, "capacity"), 3, 0};
@@ -1016,9 +1072,11 @@ static void replay_tape(const char *path) {
     const brc_st_tensor *want = brc_st_find(f, "expect64/step%d/denominator", k);
     assert_non_null(want);
     for (uint32_t t = 0; t < T; t++, checks++)
-      if (d[t] != brc_st_get(want, t)) worst_d = fmax(worst_d, fabs(d[t] - brc_st_get(want, t)) / brc_st_get(want, t));
+      if (d[t] != brc_st_get(want, t))
+        worst_d = fmax(worst_d, fabs(d[t] - brc_st_get(want, t)) / brc_st_get(want, t));
   }
-  print_message("%s: range %.2g, denominator %.2g (%" PRIu64 " values)\n", brc_st_meta(f, "case"), worst, worst_d, checks);
+  print_message("%s: range %.2g, denominator %.2g (%" PRIu64 " values)\n", brc_st_meta(f, "case"), worst,
+                worst_d, checks);
   assert_true(checks > 0 && worst <= 1e-7 && worst_d <= 1e-7 && range_error(f, n, T, "expect64/final") <= 1e-7);
 
   // The end, to the bit.
@@ -1038,7 +1096,8 @@ static void replay_tape(const char *path) {
     size_t count;
     const float *unfinished = brc_normalizer_rewards(n, t, &count);
     if (brc_st_find(f, "expect/final/normalizer/rewards/%u", t))
-      assert_memory_equal(unfinished, tensor(f, count, "expect/final/normalizer/rewards/%d", (int)t, 0), count * 4);
+      assert_memory_equal(unfinished, tensor(f, count, "expect/final/normalizer/rewards/%d", (int)t, 0),
+                          count * 4);
     else
       assert_int_equal(count, 0);
   }
@@ -1061,26 +1120,16 @@ static void test_golden_tapes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_replay_against_plain),
-      cmocka_unit_test(test_replay_unannounced_ends),
-      cmocka_unit_test(test_replay_bits),
-      cmocka_unit_test(test_replay_gather),
-      cmocka_unit_test(test_replay_refuses),
-      cmocka_unit_test(test_replay_import),
-      cmocka_unit_test(test_sample_uniform),
-      cmocka_unit_test(test_sample_reproducible),
-      cmocka_unit_test(test_checkpoint_crashes),
-      cmocka_unit_test(test_checkpoint_promise),
-      cmocka_unit_test(test_checkpoint_damaged),
-      cmocka_unit_test(test_checkpoint_hostile_state),
-      cmocka_unit_test(test_checkpoint_full_disk),
-      cmocka_unit_test(test_checkpoint_killed),
-      cmocka_unit_test(test_normalizer_episodes),
-      cmocka_unit_test(test_normalizer_paper),
-      cmocka_unit_test(test_normalizer_state),
-      cmocka_unit_test(test_golden_normalizer),
-      cmocka_unit_test(test_golden_hostile),
-      cmocka_unit_test(test_golden_tapes),
+      cmocka_unit_test(test_replay_against_plain), cmocka_unit_test(test_replay_unannounced_ends),
+      cmocka_unit_test(test_replay_bits),          cmocka_unit_test(test_replay_gather),
+      cmocka_unit_test(test_replay_refuses),       cmocka_unit_test(test_replay_import),
+      cmocka_unit_test(test_sample_uniform),       cmocka_unit_test(test_sample_reproducible),
+      cmocka_unit_test(test_checkpoint_crashes),   cmocka_unit_test(test_checkpoint_promise),
+      cmocka_unit_test(test_checkpoint_damaged),   cmocka_unit_test(test_checkpoint_hostile_state),
+      cmocka_unit_test(test_checkpoint_full_disk), cmocka_unit_test(test_checkpoint_killed),
+      cmocka_unit_test(test_normalizer_episodes),  cmocka_unit_test(test_normalizer_paper),
+      cmocka_unit_test(test_normalizer_state),     cmocka_unit_test(test_golden_normalizer),
+      cmocka_unit_test(test_golden_hostile),       cmocka_unit_test(test_golden_tapes),
   };
   return testing_finish(cmocka_run_group_tests_name("data", tests, NULL, NULL));
 }

@@ -135,8 +135,10 @@ static void open_backend(const brc_backend *b) {
   size_t count = 0;
   brc_status st = b->list(infos, MAX_DEVICES, &count);
   if (st && strcmp(b->name, "host") == 0) fatal("host");
-  if (st) testing_skip("%s: %s", b->name, brc_error());
-  else if (count == 0) testing_skip("%s: no devices", b->name);
+  if (st)
+    testing_skip("%s: %s", b->name, brc_error());
+  else if (count == 0)
+    testing_skip("%s: no devices", b->name);
   for (size_t i = 0; !st && i < count && i < MAX_DEVICES; i++) open_device(b, &infos[i]);
 }
 
@@ -145,8 +147,10 @@ size_t testing_devices(testing_device **out) {
   const char *only = getenv("BRC_TEST_BACKEND");
   if (!open && brc_pool_create(&pool, 0)) fatal("thread pool");
   for (const brc_backend *const *b = brc_backends; !open && *b; b++) {
-    if (only && strcmp(only, (*b)->name) != 0) testing_skip("%s: BRC_TEST_BACKEND=%s", (*b)->name, only);
-    else open_backend(*b);
+    if (only && strcmp(only, (*b)->name) != 0)
+      testing_skip("%s: BRC_TEST_BACKEND=%s", (*b)->name, only);
+    else
+      open_backend(*b);
   }
   open = true;
   *out = devices;
@@ -170,11 +174,16 @@ brc_status testing_storage_write(brc_device *d, brc_storage *s, const double *va
   brc_status st = b->alloc(d, s->name, s->elements, &s->buffer);
   if (st) return st;
   if (b->wide) return b->write(d, s->buffer, 0, s->elements, values, false);
-  union { float f; int32_t i; } *raw = malloc(s->elements * sizeof *raw);
+  union {
+    float f;
+    int32_t i;
+  } *raw = malloc(s->elements * sizeof *raw);
   if (!raw) return brc_fail(BRC_E_NOMEM, "out of memory");
   for (uint64_t i = 0; i < s->elements; i++)
-    if (s->dtype == BRC_I32) raw[i].i = (int32_t)values[i];
-    else raw[i].f = (float)values[i];
+    if (s->dtype == BRC_I32)
+      raw[i].i = (int32_t)values[i];
+    else
+      raw[i].f = (float)values[i];
   st = b->write(d, s->buffer, 0, s->elements, raw, false);
   free(raw);
   return st;
@@ -183,10 +192,14 @@ brc_status testing_storage_write(brc_device *d, brc_storage *s, const double *va
 brc_status testing_storage_read(brc_device *d, const brc_storage *s, double *values) {
   const brc_backend *b = d->backend;
   if (b->wide) return b->read(d, s->buffer, 0, s->elements, values);
-  union { float f; int32_t i; } *raw = malloc(s->elements * sizeof *raw);
+  union {
+    float f;
+    int32_t i;
+  } *raw = malloc(s->elements * sizeof *raw);
   if (!raw) return brc_fail(BRC_E_NOMEM, "out of memory");
   brc_status st = b->read(d, s->buffer, 0, s->elements, raw);
-  for (uint64_t i = 0; !st && i < s->elements; i++) values[i] = s->dtype == BRC_I32 ? (double)raw[i].i : (double)raw[i].f;
+  for (uint64_t i = 0; !st && i < s->elements; i++)
+    values[i] = s->dtype == BRC_I32 ? (double)raw[i].i : (double)raw[i].f;
   free(raw);
   return st;
 }

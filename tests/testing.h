@@ -4,9 +4,10 @@
 #include "backends/backend.h"
 
 //------------------------ 1. Settings -----------------------------------------
-bool testing_quick(void);          // BRC_TEST_QUICK=1: fewer shapes
-uint64_t testing_seed(void);       // BRC_TEST_SEED, default 1; printed when first asked for
-const char *testing_shared(void);  // golden data: BRC_SHARED or BRC_SOURCE_DIR/../shared; NULL when it isn't there
+bool testing_quick(void);     // BRC_TEST_QUICK=1: fewer shapes
+uint64_t testing_seed(void);  // BRC_TEST_SEED, default 1; printed when first asked for
+const char *testing_shared(
+    void);  // golden data: BRC_SHARED or BRC_SOURCE_DIR/../shared; NULL when it isn't there
 
 // Note something that this run can't test. Listed by testing_finish.
 void testing_skip(const char *fmt, ...) BRC_PRINTF(1, 2);
@@ -15,7 +16,8 @@ int testing_finish(int failed);
 
 //------------------------ 2. Random numbers ------------------------------------
 // One seeded sequence. All results are exact in float32, so that float32 devices and the oracle get the same inputs.
-void testing_reseed(uint64_t salt);  // (seed, salt) starts the sequence anew: a test does not depend on those before it
+void testing_reseed(
+    uint64_t salt);  // (seed, salt) starts the sequence anew: a test does not depend on those before it
 double testing_uniform(double low, double high);
 double testing_normal(void);
 uint32_t testing_below(uint32_t n);
@@ -25,7 +27,7 @@ double testing_f32(double x);  // rounded to float32
 typedef struct testing_device {
   brc_device *device;
   char label[128];  // "host:0/onednn": backend, device, GEMM provider
-  int provider;    // number in the device's list, 0 the default: enough for ops that are not products
+  int provider;     // number in the device's list, 0 the default: enough for ops that are not products
 } testing_device;
 
 testing_device *testing_oracle(void);

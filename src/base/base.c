@@ -152,7 +152,8 @@ static bool is_near(const char *word, const char *name, int *distance) {
   return *distance <= 1 + (int)(length / 3) && *distance < (int)length;
 }
 
-void brc_nearest(const char *word, const char *const *names, size_t count, size_t n, char *out, size_t out_bytes) {
+void brc_nearest(const char *word, const char *const *names, size_t count, size_t n, char *out,
+                 size_t out_bytes) {
   enum { MOST = 8 };
   const char *best[MOST];
   int best_distance[MOST];

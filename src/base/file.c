@@ -186,7 +186,8 @@ static bool is_folder(const char *path) {
 brc_status brc_mkdirs(const char *path) {
   char part[4096];
   size_t n = strlen(path);
-  if (n == 0 || n >= sizeof part) return brc_fail(BRC_E_IO, "cannot create folder '%.200s': %s", path, strerror(n ? ENAMETOOLONG : ENOENT));
+  if (n == 0 || n >= sizeof part)
+    return brc_fail(BRC_E_IO, "cannot create folder '%.200s': %s", path, strerror(n ? ENAMETOOLONG : ENOENT));
   memcpy(part, path, n + 1);
   for (size_t i = 1; i <= n; i++) {
     if (part[i] != '/' && part[i] != '\0') continue;

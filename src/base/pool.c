@@ -15,9 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define GATE_OPEN   ((uint64_t)1 << 31)
-#define GATE_INSIDE (GATE_OPEN - 1)
-#define SPIN_S      50e-6
+#define GATE_OPEN    ((uint64_t)1 << 31)
+#define GATE_INSIDE  (GATE_OPEN - 1)
+#define SPIN_S       50e-6
 #define MOST_THREADS 4096
 
 struct worker {
@@ -59,7 +59,9 @@ static uint32_t epoch_of(uint64_t gate) { return (uint32_t)(gate >> 32); }
 static bool is_new_job(uint64_t gate, uint32_t seen) { return (gate & GATE_OPEN) && epoch_of(gate) != seen; }
 
 //------------------------ 1. Workers ------------------------------------------
-static bool wait_ends(brc_pool *p, uint32_t seen) { return is_new_job(atomic_load(&p->gate), seen) || atomic_load(&p->stop); }
+static bool wait_ends(brc_pool *p, uint32_t seen) {
+  return is_new_job(atomic_load(&p->gate), seen) || atomic_load(&p->stop);
+}
 
 // Until there is a job not seen yet, or the pool stops.
 static void wait_for_job(brc_pool *p, uint32_t seen) {
@@ -255,7 +257,8 @@ brc_status brc_pool_create(brc_pool **out, int threads) {
     int error = start_worker(&workers[i]);
     if (error) {
       stop_workers(p, i);
-      return brc_fail(BRC_E_NOMEM, "cannot start thread %d of %d: %s; give fewer with --threads", i + 2, threads, strerror(error));
+      return brc_fail(BRC_E_NOMEM, "cannot start thread %d of %d: %s; give fewer with --threads", i + 2,
+                      threads, strerror(error));
     }
   }
   *out = p;

@@ -23,12 +23,12 @@
 #define METADATA     "__metadata__"
 
 //                   enum  name   bytes  C type
-#define ST_DTYPES(X) \
-  X(F32, "F32", 4, float) \
-  X(F64, "F64", 8, double) \
-  X(I32, "I32", 4, int32_t) \
-  X(U8, "U8", 1, uint8_t) \
-  X(I64, "I64", 8, int64_t) \
+#define ST_DTYPES(X)         \
+  X(F32, "F32", 4, float)    \
+  X(F64, "F64", 8, double)   \
+  X(I32, "I32", 4, int32_t)  \
+  X(U8, "U8", 1, uint8_t)    \
+  X(I64, "I64", 8, int64_t)  \
   X(U32, "U32", 4, uint32_t) \
   X(U64, "U64", 8, uint64_t)
 
@@ -71,9 +71,9 @@ struct brc_st_file {
   char *path;
   void *image;  // the mapped file
   size_t bytes;
-  const char *data;     // behind the header
+  const char *data;  // behind the header
   uint64_t data_bytes;
-  cJSON *header;        // owns names and metadata
+  cJSON *header;           // owns names and metadata
   brc_st_tensor *tensors;  // sorted by name
   size_t count;
   const cJSON **meta;  // strings, sorted by key
@@ -91,13 +91,16 @@ static brc_status BRC_PRINTF(2, 3) malformed(const brc_st_file *f, const char *f
 
 static brc_status map_file(brc_st_file *f) {
   int fd = open(f->path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return brc_fail(errno == ENOENT ? BRC_E_NOT_FOUND : BRC_E_IO, "cannot open '%s': %s", f->path, strerror(errno));
+  if (fd < 0)
+    return brc_fail(errno == ENOENT ? BRC_E_NOT_FOUND : BRC_E_IO, "cannot open '%s': %s", f->path,
+                    strerror(errno));
   brc_status st = BRC_OK;
   struct stat info;
   if (fstat(fd, &info) != 0) {
     st = brc_fail(BRC_E_IO, "cannot read '%s': %s", f->path, strerror(errno));
   } else if (!S_ISREG(info.st_mode)) {
-    st = brc_fail(BRC_E_IO, "cannot read '%s': %s", f->path, S_ISDIR(info.st_mode) ? strerror(EISDIR) : "not a regular file");
+    st = brc_fail(BRC_E_IO, "cannot read '%s': %s", f->path,
+                  S_ISDIR(info.st_mode) ? strerror(EISDIR) : "not a regular file");
   } else if ((uint64_t)info.st_size > SIZE_MAX / 2) {
     st = malformed(f, "it has %" PRIu64 " bytes, more than this machine can address", (uint64_t)info.st_size);
   } else if (info.st_size < 8) {
@@ -119,8 +122,10 @@ static brc_status parse_header(brc_st_file *f) {
   uint64_t length = 0;
   for (int k = 0; k < 8; k++) length |= (uint64_t)raw[k] << (8 * k);
   if (length > f->bytes - 8)
-    return malformed(f, "its header claims %" PRIu64 " bytes, but %zu follow: cut short, or another format", length, f->bytes - 8);
-  if (length > HEADER_MOST) return malformed(f, "its header of %" PRIu64 " bytes is longer than the format allows", length);
+    return malformed(f, "its header claims %" PRIu64 " bytes, but %zu follow: cut short, or another format",
+                     length, f->bytes - 8);
+  if (length > HEADER_MOST)
+    return malformed(f, "its header of %" PRIu64 " bytes is longer than the format allows", length);
 
   const char *text = (const char *)raw + 8, *end = NULL, *stop = text + length;
   if (length == 0 || text[0] != '{') return malformed(f, "its header does not start with '{'");
@@ -155,27 +160,33 @@ static brc_status parse_dtype(const brc_st_file *f, const cJSON *item, brc_st_te
     return BRC_OK;
   }
   if (!name) return malformed(f, "tensor '%.200s': dtype is not a string", t->name);
-  return malformed(f, "tensor '%.200s': dtype '%.40s' is none of F32, F64, I32, I64, U8, U32, U64", t->name, name);
+  return malformed(f, "tensor '%.200s': dtype '%.40s' is none of F32, F64, I32, I64, U8, U32, U64", t->name,
+                   name);
 }
 
 static brc_status parse_shape(const brc_st_file *f, const cJSON *item, brc_st_tensor *t) {
   if (!cJSON_IsArray(item)) return malformed(f, "tensor '%.200s': shape is not a list", t->name);
   const cJSON *size;
   cJSON_ArrayForEach(size, item) {
-    if (t->rank == RANK_MOST) return malformed(f, "tensor '%.200s': shape has more than %d dimensions", t->name, RANK_MOST);
+    if (t->rank == RANK_MOST)
+      return malformed(f, "tensor '%.200s': shape has more than %d dimensions", t->name, RANK_MOST);
     if (!whole_number(size, &t->shape[t->rank]))
-      return malformed(f, "tensor '%.200s': dimension %d of its shape is not a whole number in 0 to 2^53", t->name, t->rank);
+      return malformed(f, "tensor '%.200s': dimension %d of its shape is not a whole number in 0 to 2^53",
+                       t->name, t->rank);
     t->rank++;
   }
   return BRC_OK;
 }
 
-static brc_status parse_offsets(const brc_st_file *f, const cJSON *item, brc_st_tensor *t, uint64_t *begin, uint64_t *end) {
+static brc_status parse_offsets(const brc_st_file *f, const cJSON *item, brc_st_tensor *t, uint64_t *begin,
+                                uint64_t *end) {
   const cJSON *first = cJSON_IsArray(item) ? item->child : NULL, *second = first ? first->next : NULL;
   if (!second || second->next || !whole_number(first, begin) || !whole_number(second, end))
     return malformed(f, "tensor '%.200s': data_offsets is not a list of two whole numbers", t->name);
   if (*begin > *end || *end > f->data_bytes)
-    return malformed(f, "tensor '%.200s': data_offsets %" PRIu64 " to %" PRIu64 " are outside the %" PRIu64 " bytes of data: cut short?",
+    return malformed(f,
+                     "tensor '%.200s': data_offsets %" PRIu64 " to %" PRIu64 " are outside the %" PRIu64
+                     " bytes of data: cut short?",
                      t->name, *begin, *end, f->data_bytes);
   return BRC_OK;
 }
@@ -203,7 +214,8 @@ static brc_status parse_tensor(const brc_st_file *f, const cJSON *entry, brc_st_
   if (!shape_bytes(t->dtype, t->rank, t->shape, &t->count, &bytes))
     return malformed(f, "tensor '%.200s': the product of its shape does not fit 64 bits", t->name);
   if (bytes != end - begin)
-    return malformed(f, "tensor '%.200s': its shape takes %" PRIu64 " bytes, its data_offsets span %" PRIu64, t->name, bytes, end - begin);
+    return malformed(f, "tensor '%.200s': its shape takes %" PRIu64 " bytes, its data_offsets span %" PRIu64,
+                     t->name, bytes, end - begin);
   t->data = f->data + begin;
   return BRC_OK;
 }
@@ -217,7 +229,8 @@ static brc_status parse_metadata(brc_st_file *f, const cJSON *entry) {
   f->meta = calloc(count + 1, sizeof *f->meta);
   if (!f->meta) return brc_fail(BRC_E_NOMEM, "no memory to read '%s'", f->path);
   cJSON_ArrayForEach(item, entry) {
-    if (!cJSON_IsString(item)) return malformed(f, "%s: the value of '%.200s' is not a string", METADATA, item->string);
+    if (!cJSON_IsString(item))
+      return malformed(f, "%s: the value of '%.200s' is not a string", METADATA, item->string);
     f->meta[f->meta_count++] = item;
   }
   return BRC_OK;
@@ -243,7 +256,9 @@ static brc_status check_cover(const brc_st_file *f) {
     const brc_st_tensor *t = &f->tensors[i];
     const char *begin = t->data;
     if (begin < at) return malformed(f, "tensor '%.200s': its data overlaps another tensor's", t->name);
-    if (begin > at) return malformed(f, "%" PRIu64 " bytes before tensor '%.200s' belong to none", (uint64_t)(begin - at), t->name);
+    if (begin > at)
+      return malformed(f, "%" PRIu64 " bytes before tensor '%.200s' belong to none", (uint64_t)(begin - at),
+                       t->name);
     at = begin + t->count * brc_st_dtype_bytes(t->dtype);
   }
   uint64_t left = f->data_bytes - (uint64_t)(at - f->data);
@@ -330,11 +345,13 @@ const brc_st_tensor *brc_st_find(const brc_st_file *f, const char *fmt, ...) {
 
 // "F32 of 12 elements"
 static const char *describe(brc_st_dtype dtype, uint64_t count, char *out, size_t bytes) {
-  snprintf(out, bytes, "%s of %" PRIu64 " elements", (unsigned)dtype < BRC_COUNT(dtypes) ? dtypes[dtype].name : "?", count);
+  snprintf(out, bytes, "%s of %" PRIu64 " elements",
+           (unsigned)dtype < BRC_COUNT(dtypes) ? dtypes[dtype].name : "?", count);
   return out;
 }
 
-brc_status brc_st_need(const brc_st_file *f, brc_st_dtype dtype, uint64_t count, const brc_st_tensor **out, const char *fmt, ...) {
+brc_status brc_st_need(const brc_st_file *f, brc_st_dtype dtype, uint64_t count, const brc_st_tensor **out,
+                       const char *fmt, ...) {
   char name[NAME_BYTES], expected[64], got[64];
   va_list args;
   va_start(args, fmt);
@@ -373,7 +390,8 @@ brc_status brc_st_meta_int(const brc_st_file *f, const char *key, long lo, long 
   errno = 0;
   long value = strtol(text, &end, 10);
   if (end == text || *end || errno || value < lo || value > hi)
-    return brc_fail(BRC_E_FORMAT, "'%s': metadata '%s' is '%.100s'; expected a whole number in %ld to %ld", f->path, key, text, lo, hi);
+    return brc_fail(BRC_E_FORMAT, "'%s': metadata '%s' is '%.100s'; expected a whole number in %ld to %ld",
+                    f->path, key, text, lo, hi);
   *out = value;
   return BRC_OK;
 }
@@ -384,7 +402,8 @@ brc_status brc_st_meta_real(const brc_st_file *f, const char *key, double *out) 
   char *end;
   double value = strtod(text, &end);
   if (end == text || *end || !isfinite(value))
-    return brc_fail(BRC_E_FORMAT, "'%s': metadata '%s' is '%.100s'; expected a finite number", f->path, key, text);
+    return brc_fail(BRC_E_FORMAT, "'%s': metadata '%s' is '%.100s'; expected a finite number", f->path, key,
+                    text);
   *out = value;
   return BRC_OK;
 }
@@ -441,7 +460,9 @@ static bool grow(void **array, size_t count, size_t *room, size_t size) {
   return true;
 }
 
-static brc_status no_memory(const char *name) { return brc_fail(BRC_E_NOMEM, "no memory to write '%.200s'", name); }
+static brc_status no_memory(const char *name) {
+  return brc_fail(BRC_E_NOMEM, "no memory to write '%.200s'", name);
+}
 
 brc_status brc_st_writer_meta(brc_st_writer *w, const char *key, const char *value) {
   if (!grow((void **)&w->pairs, w->pair_count, &w->pair_room, sizeof *w->pairs)) return no_memory(key);
@@ -457,11 +478,15 @@ brc_status brc_st_writer_meta(brc_st_writer *w, const char *key, const char *val
   return BRC_OK;
 }
 
-brc_status brc_st_writer_add(brc_st_writer *w, const char *name, brc_st_dtype dtype, int rank, const uint64_t *shape, const void *data) {
+brc_status brc_st_writer_add(brc_st_writer *w, const char *name, brc_st_dtype dtype, int rank,
+                             const uint64_t *shape, const void *data) {
   uint64_t count, bytes;
-  if (rank < 0 || rank > RANK_MOST) return brc_fail(BRC_E_SHAPE, "tensor '%.200s': rank %d is not in 0 to %d", name, rank, RANK_MOST);
-  if (!brc_st_dtype_bytes(dtype)) return brc_fail(BRC_E_VALUE, "tensor '%.200s': unknown dtype %d", name, (int)dtype);
-  if (strlen(name) >= NAME_BYTES || strcmp(name, METADATA) == 0) return brc_fail(BRC_E_VALUE, "'%.200s' cannot be a tensor's name", name);
+  if (rank < 0 || rank > RANK_MOST)
+    return brc_fail(BRC_E_SHAPE, "tensor '%.200s': rank %d is not in 0 to %d", name, rank, RANK_MOST);
+  if (!brc_st_dtype_bytes(dtype))
+    return brc_fail(BRC_E_VALUE, "tensor '%.200s': unknown dtype %d", name, (int)dtype);
+  if (strlen(name) >= NAME_BYTES || strcmp(name, METADATA) == 0)
+    return brc_fail(BRC_E_VALUE, "'%.200s' cannot be a tensor's name", name);
   if (!shape_bytes(dtype, rank, shape, &count, &bytes) || (double)bytes > INTEGER_MOST)
     return brc_fail(BRC_E_SHAPE, "tensor '%.200s': its shape is too large for a file", name);
   if (!grow((void **)&w->entries, w->count, &w->room, sizeof *w->entries)) return no_memory(name);
@@ -474,7 +499,8 @@ brc_status brc_st_writer_add(brc_st_writer *w, const char *name, brc_st_dtype dt
   return BRC_OK;
 }
 
-brc_status brc_st_writer_copy(brc_st_writer *w, const char *name, brc_st_dtype dtype, int rank, const uint64_t *shape, const void *data) {
+brc_status brc_st_writer_copy(brc_st_writer *w, const char *name, brc_st_dtype dtype, int rank,
+                              const uint64_t *shape, const void *data) {
   brc_status st = brc_st_writer_add(w, name, dtype, rank, shape, data);
   if (st) return st;
   struct entry *e = &w->entries[w->count - 1];
@@ -561,18 +587,24 @@ static void put_entry(struct text *t, const struct entry *e, uint64_t offset) {
   put_text(t, "]}");
 }
 
-static int by_entry_name(const void *a, const void *b) { return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name); }
-static int by_pair_key(const void *a, const void *b) { return strcmp(((const struct pair *)a)->key, ((const struct pair *)b)->key); }
+static int by_entry_name(const void *a, const void *b) {
+  return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+static int by_pair_key(const void *a, const void *b) {
+  return strcmp(((const struct pair *)a)->key, ((const struct pair *)b)->key);
+}
 
 static brc_status sort_all(brc_st_writer *w, const char *path) {
   if (w->count) qsort(w->entries, w->count, sizeof *w->entries, by_entry_name);
   if (w->pair_count) qsort(w->pairs, w->pair_count, sizeof *w->pairs, by_pair_key);
   for (size_t i = 1; i < w->count; i++)
     if (strcmp(w->entries[i - 1].name, w->entries[i].name) == 0)
-      return brc_fail(BRC_E_VALUE, "cannot write '%s': tensor '%.200s' was added twice", path, w->entries[i].name);
+      return brc_fail(BRC_E_VALUE, "cannot write '%s': tensor '%.200s' was added twice", path,
+                      w->entries[i].name);
   for (size_t i = 1; i < w->pair_count; i++)
     if (strcmp(w->pairs[i - 1].key, w->pairs[i].key) == 0)
-      return brc_fail(BRC_E_VALUE, "cannot write '%s': metadata '%.200s' was added twice", path, w->pairs[i].key);
+      return brc_fail(BRC_E_VALUE, "cannot write '%s': metadata '%.200s' was added twice", path,
+                      w->pairs[i].key);
   return BRC_OK;
 }
 
@@ -591,7 +623,8 @@ static brc_status build_header(struct text *t, const brc_st_writer *w, const cha
   while (!t->failed && t->used % 8) put_text(t, " ");
   if (t->failed) return no_memory(path);
   uint64_t length = t->used - 8;
-  if (length > HEADER_MOST) return brc_fail(BRC_E_VALUE, "cannot write '%s': a header of %" PRIu64 " bytes is too long", path, length);
+  if (length > HEADER_MOST)
+    return brc_fail(BRC_E_VALUE, "cannot write '%s': a header of %" PRIu64 " bytes is too long", path, length);
   for (int k = 0; k < 8; k++) t->at[k] = (char)(unsigned char)(length >> (8 * k));
   return BRC_OK;
 }

@@ -34,11 +34,13 @@ brc_status brc_normalizer_create(brc_normalizer **out, const brc_normalizer_conf
   if (!config->tasks) return brc_fail(BRC_E_VALUE, "reward normaliser: at least one task is needed");
   if (!(config->discount >= 0 && config->discount < 1))
     return brc_fail(BRC_E_VALUE, "reward normaliser: discount %g is not in [0, 1)", config->discount);
-  if (!(v_max > 0 && isfinite(v_max))) return brc_fail(BRC_E_VALUE, "reward normaliser: v_max %g is not positive", v_max);
+  if (!(v_max > 0 && isfinite(v_max)))
+    return brc_fail(BRC_E_VALUE, "reward normaliser: v_max %g is not positive", v_max);
 
   brc_normalizer *n = calloc(1, sizeof *n);
   if (!n) return brc_fail(BRC_E_NOMEM, "no memory for a reward normaliser");
-  *n = (brc_normalizer){.tasks = config->tasks, .discount = config->discount, .v_max = v_max, .paper = config->paper};
+  *n = (brc_normalizer){
+      .tasks = config->tasks, .discount = config->discount, .v_max = v_max, .paper = config->paper};
   n->min = calloc(n->tasks, sizeof *n->min);
   n->max = calloc(n->tasks, sizeof *n->max);
   n->episode = calloc(n->tasks, sizeof *n->episode);
@@ -64,7 +66,8 @@ static brc_status episode_reserve(struct episode *e, size_t count, uint32_t task
   if (count <= e->cap) return BRC_OK;
   size_t cap = e->cap ? e->cap : 256;
   while (cap < count && cap <= SIZE_MAX / 2) cap *= 2;
-  float *reward = cap < count || cap > SIZE_MAX / sizeof *reward ? NULL : realloc(e->reward, cap * sizeof *reward);
+  float *reward =
+      cap < count || cap > SIZE_MAX / sizeof *reward ? NULL : realloc(e->reward, cap * sizeof *reward);
   if (!reward) return brc_fail(BRC_E_NOMEM, "no memory for the %zu rewards of task %u's episode", count, task);
   e->reward = reward;
   e->cap = cap;
@@ -91,11 +94,12 @@ static void finish(brc_normalizer *n, uint32_t task, double bootstrap) {
   e->count = 0;
 }
 
-brc_status brc_normalizer_feed(brc_normalizer *n, const float *reward, const uint8_t *terminal, const uint8_t *truncated,
-                               const double *value) {
+brc_status brc_normalizer_feed(brc_normalizer *n, const float *reward, const uint8_t *terminal,
+                               const uint8_t *truncated, const double *value) {
   for (uint32_t t = 0; t < n->tasks; t++) {
     if (n->paper && truncated[t] && !value)
-      return brc_fail(BRC_E_VALUE, "reward normaliser: the paper's variant needs the critic's value of truncated episodes");
+      return brc_fail(BRC_E_VALUE,
+                      "reward normaliser: the paper's variant needs the critic's value of truncated episodes");
     brc_status st = episode_reserve(&n->episode[t], n->episode[t].count + 1, t);
     if (st) return st;
   }
@@ -132,7 +136,8 @@ void brc_normalizer_denominators(const brc_normalizer *n, double alpha, double t
     d[t] = positive((g_bar(n, t) - alpha * target_entropy / (2 * (1 - n->discount))) / n->v_max);
 }
 
-void brc_normalizer_denominators_paper(const brc_normalizer *n, double alpha, const double *entropy, double *d) {
+void brc_normalizer_denominators_paper(const brc_normalizer *n, double alpha, const double *entropy,
+                                       double *d) {
   for (uint32_t t = 0; t < n->tasks; t++) {
     double g = g_bar(n, t), with_entropy = g + alpha * entropy[t] / (1 - n->discount);
     d[t] = positive((with_entropy > 0 ? with_entropy : g) / n->v_max);
@@ -163,10 +168,12 @@ brc_status brc_normalizer_state_add(const brc_normalizer *n, brc_st_writer *w, c
 
 static brc_status load_task(brc_normalizer *n, const brc_st_file *file, const char *prefix, uint32_t task) {
   if (isnan(n->min[task]) || isnan(n->max[task]))
-    return brc_fail(BRC_E_FORMAT, "'%s': %snormalizer/min and max of task %u are not numbers", brc_st_path(file), prefix, task);
+    return brc_fail(BRC_E_FORMAT, "'%s': %snormalizer/min and max of task %u are not numbers",
+                    brc_st_path(file), prefix, task);
   const brc_st_tensor *rewards = brc_st_find(file, "%snormalizer/rewards/%u", prefix, task);
   if (!rewards) return BRC_OK;
-  brc_status st = brc_st_need(file, BRC_ST_F32, rewards->count, &rewards, "%snormalizer/rewards/%u", prefix, task);
+  brc_status st =
+      brc_st_need(file, BRC_ST_F32, rewards->count, &rewards, "%snormalizer/rewards/%u", prefix, task);
   if (!st) st = episode_reserve(&n->episode[task], (size_t)rewards->count, task);
   if (st) return st;
   struct episode *e = &n->episode[task];

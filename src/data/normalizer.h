@@ -28,8 +28,8 @@ void brc_normalizer_destroy(brc_normalizer *n);
 //   reward [T] raw; terminal, truncated [T] flags; value [T] critic's expected value at the successor, a ~ pi, mean over
 //   members, in raw rewards: read where truncated and with `paper` only, otherwise it may be NULL
 // Fails: E_NOMEM, E_VALUE (the paper's bootstrap without values); nothing is taken then.
-brc_status brc_normalizer_feed(brc_normalizer *n, const float *reward, const uint8_t *terminal, const uint8_t *truncated,
-                               const double *value);
+brc_status brc_normalizer_feed(brc_normalizer *n, const float *reward, const uint8_t *terminal,
+                               const uint8_t *truncated, const double *value);
 
 uint32_t brc_normalizer_tasks(const brc_normalizer *n);
 // Least and greatest return [T]: +inf, -inf before a task's first finished episode. Valid until destroy.

@@ -29,20 +29,20 @@ struct side {
 
 struct brc_replay {
   uint32_t tasks, obs_dim, action_dim, capacity, slack;
-  uint64_t ring;        // R = capacity + slack
-  uint32_t floats;      // of a row in the file: O + A + 2
-  uint32_t pitch;       // from row to row in memory
-  uint64_t total;       // rows inserted per task
-  uint32_t size;        // valid rows per task
-  float *rows;          // [T,R,pitch], mapped
+  uint64_t ring;    // R = capacity + slack
+  uint32_t floats;  // of a row in the file: O + A + 2
+  uint32_t pitch;   // from row to row in memory
+  uint64_t total;   // rows inserted per task
+  uint32_t size;    // valid rows per task
+  float *rows;      // [T,R,pitch], mapped
   size_t rows_bytes;
-  struct side *side;    // [T]
-  uint64_t *checksum;   // [T] over the valid rows
+  struct side *side;   // [T]
+  uint64_t *checksum;  // [T] over the valid rows
 
   // The file of rows.
-  char *path;           // where the rows were saved last; NULL: nowhere
-  uint64_t saved;       // total at the last save
-  uint64_t committed;   // total of the last complete checkpoint; 0: none, or an empty one
+  char *path;          // where the rows were saved last; NULL: nowhere
+  uint64_t saved;      // total at the last save
+  uint64_t committed;  // total of the last complete checkpoint; 0: none, or an empty one
 };
 
 //------------------------ 1. Rows ---------------------------------------------
@@ -56,7 +56,9 @@ static uint32_t side_word(const brc_replay *r, const float *row) {
   return word;
 }
 
-static void set_side_word(const brc_replay *r, float *row, uint32_t word) { memcpy(row + r->floats, &word, sizeof word); }
+static void set_side_word(const brc_replay *r, float *row, uint32_t word) {
+  memcpy(row + r->floats, &word, sizeof word);
+}
 
 static uint64_t next_slot(const brc_replay *r, uint64_t slot) { return slot + 1 == r->ring ? 0 : slot + 1; }
 
@@ -108,7 +110,8 @@ static brc_status side_reserve(struct side *s, uint32_t obs_dim, uint64_t more) 
   if (!n || !obs) {
     free(n);
     free(obs);
-    return brc_fail(BRC_E_NOMEM, "no memory for the final observations of %llu episodes in the replay (%u floats each)",
+    return brc_fail(BRC_E_NOMEM,
+                    "no memory for the final observations of %llu episodes in the replay (%u floats each)",
                     (unsigned long long)need, obs_dim);
   }
   for (uint64_t e = s->head; e < s->tail; e++) {
@@ -136,28 +139,33 @@ static void side_push(const brc_replay *r, uint32_t task, float *row, uint64_t n
 //------------------------ 3. Create, insert -----------------------------------
 static uint32_t row_floats(uint32_t obs_dim, uint32_t action_dim) { return obs_dim + action_dim + 2; }
 
-static brc_status sizes(uint32_t tasks, uint32_t obs_dim, uint32_t action_dim, uint32_t capacity, uint32_t slack,
-                        uint64_t *memory_bytes, uint64_t *file_bytes) {
+static brc_status sizes(uint32_t tasks, uint32_t obs_dim, uint32_t action_dim, uint32_t capacity,
+                        uint32_t slack, uint64_t *memory_bytes, uint64_t *file_bytes) {
   if (!tasks || !obs_dim || !action_dim || !capacity || !slack)
-    return brc_fail(BRC_E_VALUE, "replay: tasks %u, observation %u, action %u, capacity %u and slack %u must all be at least 1",
-                    tasks, obs_dim, action_dim, capacity, slack);
+    return brc_fail(
+        BRC_E_VALUE,
+        "replay: tasks %u, observation %u, action %u, capacity %u and slack %u must all be at least 1", tasks,
+        obs_dim, action_dim, capacity, slack);
   if (obs_dim > 1u << 28 || action_dim > 1u << 28)
-    return brc_fail(BRC_E_VALUE, "replay: an observation of %u and an action of %u floats are too large", obs_dim, action_dim);
+    return brc_fail(BRC_E_VALUE, "replay: an observation of %u and an action of %u floats are too large",
+                    obs_dim, action_dim);
   if ((uint64_t)tasks * capacity > UINT32_MAX || (uint64_t)capacity + slack > UINT32_MAX)
-    return brc_fail(BRC_E_VALUE, "replay: %u tasks x %u rows (and %u between checkpoints) are more than 2^32; lower --capacity",
-                    tasks, capacity, slack);
+    return brc_fail(
+        BRC_E_VALUE,
+        "replay: %u tasks x %u rows (and %u between checkpoints) are more than 2^32; lower --capacity", tasks,
+        capacity, slack);
   uint64_t rows = (uint64_t)tasks * (capacity + slack);  // below 2^64
   uint32_t floats = row_floats(obs_dim, action_dim), pitch = BRC_ROUND_UP(floats + 1, 4);
-  if (__builtin_mul_overflow(rows, (uint64_t)pitch * sizeof(float), memory_bytes) || *memory_bytes > SIZE_MAX / 2 ||
-      *memory_bytes > INT64_MAX / 2)
+  if (__builtin_mul_overflow(rows, (uint64_t)pitch * sizeof(float), memory_bytes) ||
+      *memory_bytes > SIZE_MAX / 2 || *memory_bytes > INT64_MAX / 2)
     return brc_fail(BRC_E_VALUE, "replay: %llu rows of %u floats do not fit into memory; lower --capacity",
                     (unsigned long long)rows, pitch);
   *file_bytes = 4096 + rows * floats * sizeof(float);
   return BRC_OK;
 }
 
-brc_status brc_replay_bytes(uint32_t tasks, uint32_t obs_dim, uint32_t action_dim, uint32_t capacity, uint32_t slack,
-                            uint64_t *memory_bytes, uint64_t *file_bytes) {
+brc_status brc_replay_bytes(uint32_t tasks, uint32_t obs_dim, uint32_t action_dim, uint32_t capacity,
+                            uint32_t slack, uint64_t *memory_bytes, uint64_t *file_bytes) {
   uint64_t memory = 0, file = 0;
   brc_status st = sizes(tasks, obs_dim, action_dim, capacity, slack, &memory, &file);
   if (st) return st;
@@ -166,8 +174,8 @@ brc_status brc_replay_bytes(uint32_t tasks, uint32_t obs_dim, uint32_t action_di
   return BRC_OK;
 }
 
-brc_status brc_replay_create(brc_replay **out, uint32_t tasks, uint32_t obs_dim, uint32_t action_dim, uint32_t capacity,
-                             uint32_t slack) {
+brc_status brc_replay_create(brc_replay **out, uint32_t tasks, uint32_t obs_dim, uint32_t action_dim,
+                             uint32_t capacity, uint32_t slack) {
   *out = NULL;
   uint64_t memory = 0, file = 0;
   brc_status st = sizes(tasks, obs_dim, action_dim, capacity, slack, &memory, &file);
@@ -191,10 +199,10 @@ brc_status brc_replay_create(brc_replay **out, uint32_t tasks, uint32_t obs_dim,
   r->rows = rows == MAP_FAILED ? NULL : rows;
   if (!r->rows || !r->side || !r->checksum) {
     brc_replay_destroy(r);
-    return brc_fail(BRC_E_NOMEM,
-                    "no memory for the replay: %u tasks x %llu rows x %u bytes = %.2f GiB; lower --capacity", tasks,
-                    (unsigned long long)capacity + slack, (unsigned)BRC_ROUND_UP(row_floats(obs_dim, action_dim) + 1, 4) * 4,
-                    (double)memory / (1 << 30));
+    return brc_fail(
+        BRC_E_NOMEM, "no memory for the replay: %u tasks x %llu rows x %u bytes = %.2f GiB; lower --capacity",
+        tasks, (unsigned long long)capacity + slack,
+        (unsigned)BRC_ROUND_UP(row_floats(obs_dim, action_dim) + 1, 4) * 4, (double)memory / (1 << 30));
   }
 #ifdef MADV_HUGEPAGE
   madvise(r->rows, r->rows_bytes, MADV_HUGEPAGE);  // random rows: fewer address translations; only a hint
@@ -237,15 +245,16 @@ static void evict(brc_replay *r, uint32_t task, uint64_t n) {
   s->head++;
 }
 
-brc_status brc_replay_insert(brc_replay *r, const float *obs, const float *action, const float *reward, const float *mask,
-                             const float *next_obs, const uint8_t *ended) {
+brc_status brc_replay_insert(brc_replay *r, const float *obs, const float *action, const float *reward,
+                             const float *mask, const float *next_obs, const uint8_t *ended) {
   const size_t O = r->obs_dim, A = r->action_dim, obs_bytes = O * sizeof *obs;
   // At most two entries come in: of the row before, and of this one.
   for (uint32_t t = 0; t < r->tasks; t++) {
     brc_status st = side_reserve(&r->side[t], r->obs_dim, 2);
     if (st) return st;
   }
-  const uint64_t n = r->total, slot = n % r->ring, after = next_slot(r, slot), before = slot ? slot - 1 : r->ring - 1;
+  const uint64_t n = r->total, slot = n % r->ring, after = next_slot(r, slot),
+                 before = slot ? slot - 1 : r->ring - 1;
   const bool full = r->size == r->capacity, has_before = r->size > 0 && r->capacity > 1;
   for (uint32_t t = 0; t < r->tasks; t++) {
     if (full) evict(r, t, n - r->capacity);
@@ -286,10 +295,12 @@ brc_status brc_replay_sample(const brc_replay *r, uint32_t count, uint64_t seed,
                              uint32_t *pairs) {
   if (!r->size) return brc_fail(BRC_E_VALUE, "cannot sample from an empty replay");
   const uint32_t rows = r->size * r->tasks;  // fits: checked at creation
+  brc_u4 x = {0};                            // one block serves two draws
   for (uint32_t k = 0; k < count; k++) {
     uint64_t i = (uint64_t)offset + k;
-    brc_u4 x = brc_philox((brc_uint)(i >> 1), (brc_uint)step, (brc_uint)(step >> 32), BRC_STREAM_BATCH, (brc_uint)seed,
-                          (brc_uint)(seed >> 32));
+    if (k == 0 || !(i & 1))
+      x = brc_philox((brc_uint)(i >> 1), (brc_uint)step, (brc_uint)(step >> 32), BRC_STREAM_BATCH,
+                     (brc_uint)seed, (brc_uint)(seed >> 32));
     uint32_t flat = (i & 1) ? below(rows, x.z, x.w) : below(rows, x.x, x.y);
     pairs[2 * (size_t)k] = flat / r->size;
     pairs[2 * (size_t)k + 1] = flat % r->size;
@@ -298,7 +309,7 @@ brc_status brc_replay_sample(const brc_replay *r, uint32_t count, uint64_t seed,
 }
 
 #define GATHER_ROWS  64  // of one pool item
-#define GATHER_AHEAD 2   // rows asked for before they are needed
+#define GATHER_AHEAD 4   // rows asked for before they are needed
 #define LINE_FLOATS  16  // of a cache line
 
 struct gather {
@@ -338,7 +349,8 @@ static void gather_rows(void *arg, uint32_t item, uint32_t thread) {
     if (out->reward) out->reward[i * out->reward_pitch] = x[O + A];
     if (out->mask) out->mask[i * out->mask_pitch] = x[O + A + 1];
     if (out->task) out->task[i * out->task_pitch] = (int32_t)task;
-    if (out->next_obs) memcpy(out->next_obs + i * out->next_obs_pitch, successor(r, task, slot, x), O * sizeof *x);
+    if (out->next_obs)
+      memcpy(out->next_obs + i * out->next_obs_pitch, successor(r, task, slot, x), O * sizeof *x);
   }
 }
 
@@ -346,7 +358,8 @@ brc_status brc_replay_gather(const brc_replay *r, brc_pool *pool, uint32_t count
                              const brc_replay_batch *out) {
   for (size_t i = 0; i < count; i++)
     if (pairs[2 * i] >= r->tasks || pairs[2 * i + 1] >= r->size)
-      return brc_fail(BRC_E_VALUE, "batch entry %zu is row %u of task %u, but the replay holds %u tasks with %u rows", i,
+      return brc_fail(BRC_E_VALUE,
+                      "batch entry %zu is row %u of task %u, but the replay holds %u tasks with %u rows", i,
                       pairs[2 * i + 1], pairs[2 * i], r->tasks, r->size);
   if (!count) return BRC_OK;
   struct gather g = {.r = r, .pairs = pairs, .out = *out, .count = count};
@@ -367,9 +380,10 @@ brc_status brc_replay_gather(const brc_replay *r, brc_pool *pool, uint32_t count
   return BRC_OK;
 }
 
-brc_status brc_replay_get(const brc_replay *r, uint32_t task, uint32_t row, float *obs, float *next_obs, float *action,
-                          float *reward, float *mask) {
-  const brc_replay_batch out = {.obs = obs, .next_obs = next_obs, .action = action, .reward = reward, .mask = mask};
+brc_status brc_replay_get(const brc_replay *r, uint32_t task, uint32_t row, float *obs, float *next_obs,
+                          float *action, float *reward, float *mask) {
+  const brc_replay_batch out = {
+      .obs = obs, .next_obs = next_obs, .action = action, .reward = reward, .mask = mask};
   return brc_replay_gather(r, NULL, 1, (const uint32_t[2]){task, row}, &out);
 }
 
@@ -388,7 +402,8 @@ void brc_replay_export(const brc_replay *r, const brc_replay_rows *out) {
 // Insert the rows in the order in which they came; insert itself notices where a row's next_obs is not the next row's obs.
 static brc_status insert_all(brc_replay *r, const brc_replay_rows *rows, uint32_t size, float *scratch) {
   const size_t T = r->tasks, O = r->obs_dim, A = r->action_dim;
-  float *obs = scratch, *next_obs = obs + T * O, *action = next_obs + T * O, *reward = action + T * A, *mask = reward + T;
+  float *obs = scratch, *next_obs = obs + T * O, *action = next_obs + T * O, *reward = action + T * A,
+        *mask = reward + T;
   for (uint32_t k = 0; k < size; k++) {
     uint32_t row = (uint32_t)(r->total % r->capacity);
     for (size_t t = 0; t < T; t++) {
@@ -408,8 +423,8 @@ static brc_status insert_all(brc_replay *r, const brc_replay_rows *rows, uint32_
 brc_status brc_replay_import(brc_replay *r, const brc_replay_rows *rows, uint32_t insert_index, uint32_t size) {
   clear(r);
   if (size > r->capacity || insert_index >= r->capacity || (size < r->capacity && insert_index != size))
-    return brc_fail(BRC_E_VALUE, "replay of capacity %u: insert index %u and size %u do not belong together", r->capacity,
-                    insert_index, size);
+    return brc_fail(BRC_E_VALUE, "replay of capacity %u: insert index %u and size %u do not belong together",
+                    r->capacity, insert_index, size);
   if (!size) return BRC_OK;
   size_t floats = (size_t)r->tasks * (2 * (size_t)r->obs_dim + r->action_dim + 2);
   float *scratch = malloc(floats * sizeof *scratch);
@@ -433,7 +448,8 @@ brc_status brc_replay_import(brc_replay *r, const brc_replay_rows *rows, uint32_
 static size_t record_bytes(const brc_replay *r) { return (size_t)r->tasks * r->floats * sizeof(float); }
 
 static void make_header(const brc_replay *r, unsigned char *h) {
-  const uint32_t fields[6] = {ROWS_VERSION, r->tasks, r->obs_dim, r->action_dim, r->capacity, (uint32_t)r->ring};
+  const uint32_t fields[6] = {ROWS_VERSION,  r->tasks,    r->obs_dim,
+                              r->action_dim, r->capacity, (uint32_t)r->ring};
   const uint64_t record = record_bytes(r);
   memset(h, 0, HEADER_BYTES);
   memcpy(h, "BRCROWS\n", 8);
@@ -477,12 +493,15 @@ static brc_status check_header(const brc_replay *r, int fd, const char *path) {
   if (got < sizeof have || memcmp(have, want, 8) != 0)
     return brc_fail(BRC_E_FORMAT, "'%s' is not a file of replay rows", path);
   if (f[0] != ROWS_VERSION)
-    return brc_fail(BRC_E_FORMAT, "replay rows '%s' have format version %u, this program reads %u", path, f[0], ROWS_VERSION);
+    return brc_fail(BRC_E_FORMAT, "replay rows '%s' have format version %u, this program reads %u", path, f[0],
+                    ROWS_VERSION);
   if (memcmp(have, want, sizeof have) != 0)
     return brc_fail(BRC_E_FORMAT,
-                    "replay rows '%s' are for %u tasks, observation %u, action %u, capacity %u, ring %u; expected %u, %u, %u, "
+                    "replay rows '%s' are for %u tasks, observation %u, action %u, capacity %u, ring %u; "
+                    "expected %u, %u, %u, "
                     "%u, %u",
-                    path, f[1], f[2], f[3], f[4], f[5], r->tasks, r->obs_dim, r->action_dim, r->capacity, (uint32_t)r->ring);
+                    path, f[1], f[2], f[3], f[4], f[5], r->tasks, r->obs_dim, r->action_dim, r->capacity,
+                    (uint32_t)r->ring);
   return BRC_OK;
 }
 
@@ -515,7 +534,8 @@ static uint64_t stretch(const brc_replay *r, uint64_t n, uint64_t end) {
 }
 
 static brc_status no_chunk(const brc_replay *r) {
-  return brc_fail(BRC_E_NOMEM, "no memory for a chunk of replay rows (%zu bytes)", (size_t)chunk_records(r) * record_bytes(r));
+  return brc_fail(BRC_E_NOMEM, "no memory for a chunk of replay rows (%zu bytes)",
+                  (size_t)chunk_records(r) * record_bytes(r));
 }
 
 // The first save: a new file, complete or not there. Slots without a valid row are zero.
@@ -526,7 +546,8 @@ static brc_status save_all(const brc_replay *r, const char *path, float *chunk) 
   brc_status st = brc_file_begin(&w, path);
   if (!st) st = brc_file_write(&w, header, sizeof header);
   const size_t record = record_bytes(r);
-  const uint64_t oldest = r->total - r->size, slots = r->total < r->ring ? r->total : r->ring, most = chunk_records(r);
+  const uint64_t oldest = r->total - r->size, slots = r->total < r->ring ? r->total : r->ring,
+                 most = chunk_records(r);
   for (uint64_t slot = 0; slot < slots && !st;) {
     uint64_t count = slots - slot < most ? slots - slot : most;
     pack(r, slot, count, chunk);
@@ -554,7 +575,8 @@ static brc_status save_new(const brc_replay *r, int fd, const char *path, float 
   if (st) return st;
   if (promise_broken(r, r->total))
     return brc_fail(BRC_E_VALUE,
-                    "replay rows '%s': %llu rows came in since the last complete checkpoint, %u may; saving them would destroy it",
+                    "replay rows '%s': %llu rows came in since the last complete checkpoint, %u may; saving "
+                    "them would destroy it",
                     path, (unsigned long long)(r->total - r->committed), r->slack);
   // Rows that left the buffer since the last save are written too, as far as memory has them: then the file's bytes do
   // not depend on when it was saved. (The oldest slot's observation already is the newest row's successor.)
@@ -569,7 +591,8 @@ static brc_status save_new(const brc_replay *r, int fd, const char *path, float 
   }
   // After a failed sync pages may be lost: as `saved` stays where it is, the next try writes them all again.
   if (fdatasync(fd) != 0 && errno != EINVAL && errno != ENOTSUP)
-    return brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path, strerror(errno));
+    return brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path,
+                    strerror(errno));
   return BRC_OK;
 }
 
@@ -586,7 +609,8 @@ brc_status brc_replay_save_rows(brc_replay *r, const char *path) {
   if (fd >= 0) {
     st = save_new(r, fd, path, chunk);
     if (close(fd) != 0 && !st && errno != EINTR)
-      st = brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path, strerror(errno));
+      st = brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path,
+                    strerror(errno));
   } else if (same && errno != ENOENT) {
     st = brc_fail(BRC_E_IO, "cannot open replay rows '%s': %s", path, strerror(errno));
   } else {
@@ -610,7 +634,8 @@ void brc_replay_committed(brc_replay *r) { r->committed = r->saved; }
 //------------------------ 7. State --------------------------------------------
 brc_status brc_replay_state_add(const brc_replay *r, brc_st_writer *w) {
   if (!r->path || r->saved != r->total)
-    return brc_fail(BRC_E_VALUE, "replay: %llu rows were inserted, but only %llu are in the rows file; save it first",
+    return brc_fail(BRC_E_VALUE,
+                    "replay: %llu rows were inserted, but only %llu are in the rows file; save it first",
                     (unsigned long long)r->total, (unsigned long long)(r->path ? r->saved : 0));
   const uint64_t T = r->tasks, O = r->obs_dim, dims[5] = {T, O, r->action_dim, r->capacity, r->slack};
   brc_status st = brc_st_writer_copy(w, "replay/dims", BRC_ST_U64, 1, (const uint64_t[]){5}, dims);
@@ -625,10 +650,12 @@ brc_status brc_replay_state_add(const brc_replay *r, brc_st_writer *w) {
   float *obs = malloc((size_t)(most * O) * sizeof *obs);
   uint64_t *n = malloc((size_t)most * sizeof *n);
   if (!obs || !n) {
-    st = brc_fail(BRC_E_NOMEM, "no memory to save %llu final observations of the replay", (unsigned long long)most);
+    st = brc_fail(BRC_E_NOMEM, "no memory to save %llu final observations of the replay",
+                  (unsigned long long)most);
     goto done;
   }
-  for (uint32_t t = 0; t < r->tasks; t++) memcpy(obs + t * O, row_at(r, t, r->total % r->ring), O * sizeof *obs);
+  for (uint32_t t = 0; t < r->tasks; t++)
+    memcpy(obs + t * O, row_at(r, t, r->total % r->ring), O * sizeof *obs);
   st = brc_st_writer_copy(w, "replay/successor", BRC_ST_F32, 2, (const uint64_t[]){T, O}, obs);
   for (uint32_t t = 0; t < r->tasks && !st; t++) {
     const struct side *s = &r->side[t];
@@ -666,10 +693,11 @@ static brc_status load_counters(brc_replay *r, const brc_st_file *state) {
   static const char *const names[5] = {"tasks", "observation", "action", "capacity", "slack"};
   for (int i = 0; i < 5; i++)
     if (u64_at(dims, (uint64_t)i) != want[i])
-      return brc_fail(BRC_E_FORMAT, "'%s': the replay's %s is %llu, expected %llu", brc_st_path(state), names[i],
-                      (unsigned long long)u64_at(dims, (uint64_t)i), (unsigned long long)want[i]);
+      return brc_fail(BRC_E_FORMAT, "'%s': the replay's %s is %llu, expected %llu", brc_st_path(state),
+                      names[i], (unsigned long long)u64_at(dims, (uint64_t)i), (unsigned long long)want[i]);
   r->total = u64_at(total, 0);
-  if (r->total > (uint64_t)1 << 62) return brc_fail(BRC_E_FORMAT, "'%s': replay/total is out of range", brc_st_path(state));
+  if (r->total > (uint64_t)1 << 62)
+    return brc_fail(BRC_E_FORMAT, "'%s': replay/total is out of range", brc_st_path(state));
   r->size = r->total < r->capacity ? (uint32_t)r->total : r->capacity;
   return BRC_OK;
 }
@@ -678,12 +706,15 @@ static brc_status load_rows(brc_replay *r, int fd, const char *path) {
   brc_status st = check_header(r, fd, path);
   if (st) return st;
   struct stat info;
-  if (fstat(fd, &info) != 0) return brc_fail(BRC_E_IO, "cannot read replay rows '%s': %s", path, strerror(errno));
+  if (fstat(fd, &info) != 0)
+    return brc_fail(BRC_E_IO, "cannot read replay rows '%s': %s", path, strerror(errno));
   const size_t record = record_bytes(r);
   uint64_t slots = r->total < r->ring ? r->total : r->ring, need = HEADER_BYTES + slots * record;
   if ((uint64_t)info.st_size < need || (uint64_t)info.st_size > HEADER_BYTES + r->ring * record)
-    return brc_fail(BRC_E_FORMAT, "replay rows '%s' have %lld bytes, the checkpoint refers to %llu and the ring ends at %llu", path,
-                    (long long)info.st_size, (unsigned long long)need, (unsigned long long)(HEADER_BYTES + r->ring * record));
+    return brc_fail(BRC_E_FORMAT,
+                    "replay rows '%s' have %lld bytes, the checkpoint refers to %llu and the ring ends at %llu",
+                    path, (long long)info.st_size, (unsigned long long)need,
+                    (unsigned long long)(HEADER_BYTES + r->ring * record));
   float *chunk = malloc((size_t)chunk_records(r) * record);
   if (!chunk) return no_chunk(r);
   for (uint64_t n = r->total - r->size; n < r->total && !st;) {
@@ -710,11 +741,13 @@ static brc_status load_side(brc_replay *r, const brc_st_file *state, uint32_t ta
   for (uint64_t k = 0; k < count; k++) {
     uint64_t row = u64_at(n, k);
     if (row < oldest || row >= r->total || (k && row <= u64_at(n, k - 1)))
-      return brc_fail(BRC_E_FORMAT, "'%s': replay/final/%u/n refers to rows that are not there", brc_st_path(state), task);
+      return brc_fail(BRC_E_FORMAT, "'%s': replay/final/%u/n refers to rows that are not there",
+                      brc_st_path(state), task);
     struct side *s = &r->side[task];
     uint64_t at = s->tail & (s->cap - 1);
     s->n[at] = row;
-    memcpy(s->obs + at * r->obs_dim, (const char *)obs->data + k * r->obs_dim * sizeof(float), r->obs_dim * sizeof(float));
+    memcpy(s->obs + at * r->obs_dim, (const char *)obs->data + k * r->obs_dim * sizeof(float),
+           r->obs_dim * sizeof(float));
     set_side_word(r, row_at(r, task, row % r->ring), 1 + (uint32_t)(s->tail & SIDE_BITS));
     s->tail++;
   }
@@ -741,7 +774,8 @@ static brc_status check_sums(brc_replay *r, const brc_st_file *state, const char
     for (uint64_t n = r->total - r->size; n < r->total; n++)
       r->checksum[t] += row_hash(r, row_at(r, t, n % r->ring), n);
     if (r->checksum[t] != u64_at(sums, t))
-      return brc_fail(BRC_E_FORMAT, "replay rows '%s' are not those that '%s' was saved with (checksum of task %u)", path,
+      return brc_fail(BRC_E_FORMAT,
+                      "replay rows '%s' are not those that '%s' was saved with (checksum of task %u)", path,
                       brc_st_path(state), t);
   }
   return BRC_OK;

@@ -20,12 +20,12 @@ typedef struct brc_replay brc_replay;
 //------------------------ 1. Create, insert -----------------------------------
 // slack >= 1 rows beyond the capacity: how many rows fit between two checkpoints (brc_replay_must_save). Memory is only
 // touched as rows come in. Fails: E_VALUE (a dimension is 0; tasks * capacity over 2^32 - 1), E_NOMEM.
-brc_status brc_replay_create(brc_replay **out, uint32_t tasks, uint32_t obs_dim, uint32_t action_dim, uint32_t capacity,
-                             uint32_t slack);
+brc_status brc_replay_create(brc_replay **out, uint32_t tasks, uint32_t obs_dim, uint32_t action_dim,
+                             uint32_t capacity, uint32_t slack);
 void brc_replay_destroy(brc_replay *r);
 // What such a replay takes when full, without the side tables; for --dry-run. Either pointer may be NULL.
-brc_status brc_replay_bytes(uint32_t tasks, uint32_t obs_dim, uint32_t action_dim, uint32_t capacity, uint32_t slack,
-                            uint64_t *memory_bytes, uint64_t *file_bytes);
+brc_status brc_replay_bytes(uint32_t tasks, uint32_t obs_dim, uint32_t action_dim, uint32_t capacity,
+                            uint32_t slack, uint64_t *memory_bytes, uint64_t *file_bytes);
 
 // One transition per task.
 //   obs [T,O], action [T,A], reward [T] (raw), mask [T] (0 on termination, 1 on truncation and otherwise)
@@ -33,8 +33,8 @@ brc_status brc_replay_bytes(uint32_t tasks, uint32_t obs_dim, uint32_t action_di
 //   ended [T]      != 0: the episode ended, the next row starts from a reset observation. NULL: none. A next row that starts
 //                  elsewhere than at next_obs is noticed in any case (an environment restarted at resume).
 // Fails: E_NOMEM (a side table cannot grow), and then nothing is inserted.
-brc_status brc_replay_insert(brc_replay *r, const float *obs, const float *action, const float *reward, const float *mask,
-                             const float *next_obs, const uint8_t *ended);
+brc_status brc_replay_insert(brc_replay *r, const float *obs, const float *action, const float *reward,
+                             const float *mask, const float *next_obs, const uint8_t *ended);
 
 uint32_t brc_replay_tasks(const brc_replay *r);
 uint32_t brc_replay_obs_dim(const brc_replay *r);
@@ -64,8 +64,8 @@ typedef struct brc_replay_batch {
 brc_status brc_replay_gather(const brc_replay *r, brc_pool *pool, uint32_t count, const uint32_t *pairs,
                              const brc_replay_batch *out);
 // One row; NULL parts are left out.
-brc_status brc_replay_get(const brc_replay *r, uint32_t task, uint32_t row, float *obs, float *next_obs, float *action,
-                          float *reward, float *mask);
+brc_status brc_replay_get(const brc_replay *r, uint32_t task, uint32_t row, float *obs, float *next_obs,
+                          float *action, float *reward, float *mask);
 
 //------------------------ 3. Explicit rows (tapes) ----------------------------
 // All valid rows in logical order, as `init/replay/` of a tape: obs, next_obs [T,size,O], action [T,size,A],

@@ -131,6 +131,10 @@ static void rule_norm(grad_pass *g, brc_op *op) {
   brc_tensor *x = op->in[0], *scale = op->in[1], *bias = op->in[2], *residual = op->in[3], *y = op->out[0];
   brc_tensor *dy = upstream(g, y);
   if (!dy) return;
+  if (dy->pitch != op->params.norm.pitch || dy->stride != y->stride) {
+    fail(g, "the gradient that arrives is no whole activation, at", y);
+    return;
+  }
   brc_tensor *dscale = target_of(g, scale, NULL), *dbias = target_of(g, bias, NULL);
   if ((dscale != NULL) != (dbias != NULL)) fail(g, "scale and bias of a norm are wanted together, at", y);
   brc_tensor *dx = brc_activation(g->p, "dx", x->members, x->rows, x->cols), *partial = NULL;
@@ -143,7 +147,7 @@ static void rule_norm(grad_pass *g, brc_op *op) {
   brc_op_add(g->p, BRC_OP_norm_backward, (brc_tensor *[]){dy, x, op->out[1], op->out[2], scale, n->relu ? y : NULL},
              (brc_tensor *[]){dx, partial}, &op->params);
   if (dscale) brc_norm_sums(g->p, partial, x->cols, n->pitch, dscale, dbias);
-  set(g, x, dx, 0, 0);
+  if (needs(g, x)) set(g, x, dx, 0, 0);
   // The residual's gradient is dy itself: the same buffer goes on, and later consumers add to it in place. All ops that
   // read it as y's gradient stand before this point.
   if (residual && needs(g, residual)) set(g, residual, dy, 0, 0);
@@ -177,15 +181,16 @@ static void rule_tanh_normal(grad_pass *g, brc_op *op) {
     fail(g, "needs gradients of action and log-probability:", op->out[0]);
     return;
   }
-  if (da->pitch != op->out[0]->pitch) {  // a column view of a wider gradient
-    fail(g, "the action's gradient has another pitch than", op->out[0]);
-    return;
-  }
   brc_tensor *dmean = brc_activation(g->p, "dmean", 1, mean->rows, mean->cols);
   brc_tensor *dhead = brc_activation(g->p, "dhead", 1, head->rows, head->cols);
+  // Kernels go by the forward op's pitches; its derivative of log pi holds for exploring.
+  if (da->pitch != op->out[0]->pitch || dmean->pitch != mean->pitch || dhead->pitch != head->pitch || op->params.tanh_normal.tau != 1) {
+    fail(g, "needs whole activations and tau 1:", op->out[0]);
+    return;
+  }
   brc_op_add(g->p, BRC_OP_tanh_normal_backward, (brc_tensor *[]){mean, head, op->in[2], da, dlogp}, (brc_tensor *[]){dmean, dhead}, &op->params);
-  set(g, mean, dmean, 0, 0);
-  set(g, head, dhead, 0, 0);
+  if (needs(g, mean)) set(g, mean, dmean, 0, 0);
+  if (needs(g, head)) set(g, head, dhead, 0, 0);
 }
 
 // The loss ops compute the derivative beside the value: give them the output for it.

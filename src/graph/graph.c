@@ -217,7 +217,9 @@ brc_op *brc_op_add(brc_program *p, brc_op_kind kind, brc_tensor *const *in, brc_
   brc_tensor deps = {.name = info->name};
   for (int i = 0; i < info->inputs; i++)
     if (in[i]) merge_deps(p, kind, &deps, in[i]);
-  if (kind <= BRC_OP_dense_dw && params->dense.accumulate && !out[0]->storage) merge_deps(p, kind, &deps, out[0]);
+  // What is added to, and what lies beside a view, stays in it.
+  for (int i = 0; i < info->outputs; i++)
+    if (out[i] && !out[i]->storage && ((kind <= BRC_OP_dense_dw && params->dense.accumulate) || out[i]->root != out[i])) merge_deps(p, kind, &deps, out[i]);
   for (int i = 0; i < info->outputs; i++) {
     if (!out[i]) continue;
     out[i]->producer = op;

@@ -118,7 +118,7 @@ void brc_advance_scalars(brc_program *p, brc_tensor *counts, brc_tensor *log_alp
                          const brc_adam *critic, const brc_adam *actor, const brc_adam *temperature);
 brc_tensor *brc_normal(brc_program *p, brc_tensor *step, uint32_t rows, uint32_t cols, uint64_t seed, uint32_t stream);
 
-// For tests and gradient rules: an op from its parts, checked as the builders check.
+// For tests and gradient rules: an op from its parts. The caller has checked the shapes.
 brc_op *brc_op_add(brc_program *p, brc_op_kind kind, brc_tensor *const *in, brc_tensor *const *out, const brc_op_params *params);
 
 //------------------------ 4. Gradients ----------------------------------------
@@ -127,6 +127,7 @@ typedef struct brc_wrt { brc_tensor *param, *grad; } brc_wrt;
 // Emit the ops that compute d loss / d wrt[i].param into wrt[i].grad, for every parameter on a way to the loss. `loss` is the
 // output of cross_entropy (loss = sum over members of the mean over the batch) or of policy_loss. Gradients flow through
 // activations only towards `wrt`: everything else is constant (stop_gradient names more, e.g. an embedding).
-// A wanted parameter that the loss does not reach is an error.
+// A wanted parameter that the loss does not reach is an error. An activation with several consumers: later ones must be `dense`,
+// which add to the gradient in place (a norm's residual passes its gradient on, so it must be the last consumer); else an error.
 void brc_grad(brc_program *p, brc_tensor *loss, const brc_wrt *wrt, size_t count, brc_tensor *const *stop_gradient, size_t stops);
 #endif

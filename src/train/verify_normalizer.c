@@ -10,11 +10,12 @@
 #include "data/normalizer.h"
 
 // Rewards are exact in float32, returns are float64 and rounded to float32 once: 1e-7, and room for another order of sums.
-#define TOLERANCE 1e-6
+#define TOLERANCE  1e-6
 #define MOST_TASKS 65536
 
 enum { RETURNS_MIN, RETURNS_MAX, DENOMINATOR, NORMALIZED, QUANTITIES };
-static const char *const quantity_names[QUANTITIES] = {"returns_min", "returns_max", "denominator", "sample_normalized"};
+static const char *const quantity_names[QUANTITIES] = {"returns_min", "returns_max", "denominator",
+                                                       "sample_normalized"};
 
 struct error {
   double max_abs, max_rel;
@@ -32,9 +33,9 @@ struct verify {
   double target_entropy;
   brc_normalizer *normalizer;
   const cJSON *rewards, *terminal, *truncated, *checks;
-  float *reward;       // [T]
-  uint8_t *ends;       // [2,T] terminal, truncated
-  double *denominator; // [T]
+  float *reward;        // [T]
+  uint8_t *ends;        // [2,T] terminal, truncated
+  double *denominator;  // [T]
 };
 
 //------------------------ 1. Reading ------------------------------------------
@@ -109,7 +110,8 @@ static void compare(struct error *e, double got, double want) {
   if (!(rel <= TOLERANCE)) e->ok = false;
 }
 
-static brc_status compare_tasks(struct verify *v, const cJSON *check, int quantity, const float *f32, const double *f64) {
+static brc_status compare_tasks(struct verify *v, const cJSON *check, int quantity, const float *f32,
+                                const double *f64) {
   const cJSON *item;
   const char *name = quantity_names[quantity];
   if (!read_array(cJSON_GetObjectItemCaseSensitive(check, name), v->tasks, &item)) return malformed(v, name);
@@ -132,7 +134,8 @@ static brc_status compare_samples(struct verify *v, const cJSON *check) {
   task = task->child;
   for (int i = 0; i < count; i++, task = task->next, reward = reward->next, normalized = normalized->next) {
     double t, x, want;
-    if (!read_number(task, &t) || !(t >= 0 && t < v->tasks) || t != floor(t)) return malformed(v, "sample_task");
+    if (!read_number(task, &t) || !(t >= 0 && t < v->tasks) || t != floor(t))
+      return malformed(v, "sample_task");
     if (!read_number(reward, &x) || !(fabs(x) <= 3e38)) return malformed(v, "sample_reward");
     if (!read_number(normalized, &want)) return malformed(v, "sample_normalized");
     float got = (float)x;
@@ -153,7 +156,8 @@ static brc_status run_check(struct verify *v, const cJSON *check) {
 }
 
 //------------------------ 3. Cases --------------------------------------------
-static brc_status run_step(struct verify *v, uint32_t step, const cJSON *reward, const cJSON *terminal, const cJSON *truncated) {
+static brc_status run_step(struct verify *v, uint32_t step, const cJSON *reward, const cJSON *terminal,
+                           const cJSON *truncated) {
   if (!read_rewards(reward, v->tasks, v->reward)) return malformed(v, "rewards");
   if (!read_flags(terminal, v->tasks, v->ends)) return malformed(v, "terminal");
   if (!read_flags(truncated, v->tasks, v->ends + v->tasks)) return malformed(v, "truncated");

@@ -1,0 +1,145 @@
+#include "backends/host/gemm.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+//------------------------ 1. The kernels for this CPU --------------------------
+const brc_host_kernels *brc_host_kernels_here(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return &brc_host_kernels_avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &brc_host_kernels_avx2;
+#endif
+  return &brc_host_kernels_baseline;
+}
+
+//------------------------ 2. oneDNN --------------------------------------------
+typedef int dnnl_sgemm_fn(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                          int64_t ldb, float beta, float *c, int64_t ldc);
+static dnnl_sgemm_fn *dnnl_sgemm_loaded;
+static void (*set_omp_threads)(int);
+static pthread_once_t onednn_once = PTHREAD_ONCE_INIT;
+
+static void load_onednn(void) {
+  void *lib = dlopen("libdnnl.so.2", RTLD_NOW | RTLD_LOCAL);
+  if (!lib) lib = dlopen("libdnnl.so.3", RTLD_NOW | RTLD_LOCAL);
+  if (!lib) return;
+  // A symbol looked up through the library is searched in what it was linked with: its own libgomp.
+  *(void **)&set_omp_threads = dlsym(lib, "omp_set_num_threads");
+  *(void **)&dnnl_sgemm_loaded = dlsym(lib, "dnnl_sgemm");
+}
+
+static bool have_onednn(void) {
+  pthread_once(&onednn_once, load_onednn);
+  return dnnl_sgemm_loaded != NULL;
+}
+
+static void onednn_product(const brc_host_product *p) {
+  static _Thread_local bool single;  // this thread's team in libgomp has been set to one
+  if (!single) {
+    if (set_omp_threads) set_omp_threads(1);
+    single = true;
+  }
+  dnnl_sgemm_loaded(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', p->m, p->n, p->k, 1.0f, p->a, (int64_t)p->lda, p->b, (int64_t)p->ldb,
+                    p->accumulate ? 1.0f : 0.0f, p->c, (int64_t)p->ldc);
+  if (!p->bias) return;
+  for (uint32_t r = 0; r < p->m; r++)
+    for (uint32_t c = 0; c < p->n; c++) p->c[r * p->ldc + c] += p->bias[c];
+}
+
+//------------------------ 3. Providers -----------------------------------------
+static void blocked_product(const brc_host_product *p) { brc_host_kernels_here()->product(p); }
+
+// The kernels need no call in between: on CPUs with fused multiply-add they are the faster ones, and their bits depend on
+// nothing but the operands.
+static bool blocked_is_default(void) { return brc_host_kernels_here() != &brc_host_kernels_baseline; }
+
+const char *const *brc_host_gemm_providers(void) {
+  static const char *const both[] = {"blocked", "onednn", NULL}, *const reversed[] = {"onednn", "blocked", NULL};
+  static const char *const own[] = {"blocked", NULL};
+  if (!have_onednn()) return own;
+  return blocked_is_default() ? both : reversed;
+}
+
+brc_host_product_fn *brc_host_gemm_provider(const char *name) {
+  if (!name) name = brc_host_gemm_providers()[0];
+  if (strcmp(name, "blocked") == 0) return brc_host_kernels_here()->product;
+  if (strcmp(name, "onednn") == 0 && have_onednn()) return onednn_product;
+  return NULL;
+}
+
+//------------------------ 4. A whole product -----------------------------------
+enum { BLOCK_M = 64, BLOCK_N = 512, SLAB = 64 };  // SLAB: columns that one item transposes
+
+typedef struct job {
+  brc_host_gemm_args g;
+  brc_host_product_fn *product;
+  const brc_host_kernels *kernels;
+  uint32_t blocks_m, blocks_n, block_m, block_n, slabs;
+  float *transposed;  // B of every member as [k, ld_t], or NULL
+  size_t ld_t;
+  float *scratch;     // BRC_HOST_SCRATCH for each thread
+} job;
+
+static void transpose_item(void *arg, uint32_t item, uint32_t thread) {
+  (void)thread;
+  const job *j = arg;
+  const uint32_t e = item / j->slabs, n0 = item % j->slabs * SLAB, n = j->g.n - n0 < SLAB ? j->g.n - n0 : SLAB;
+  j->kernels->transpose(j->g.b + e * j->g.stride_b + (size_t)n0 * j->g.ldb, j->g.ldb, j->transposed + e * j->ld_t * j->g.k + n0, j->ld_t, n, j->g.k);
+}
+
+static void product_item(void *arg, uint32_t item, uint32_t thread) {
+  const job *j = arg;
+  const brc_host_gemm_args *g = &j->g;
+  const uint32_t per_member = j->blocks_m * j->blocks_n, e = item / per_member, block = item % per_member;
+  const uint32_t m0 = block / j->blocks_n * j->block_m, n0 = block % j->blocks_n * j->block_n;
+  brc_host_product p = {.ta = g->ta, .tb = g->tb && !j->transposed, .accumulate = g->accumulate,
+                        .m = g->m - m0 < j->block_m ? g->m - m0 : j->block_m, .n = g->n - n0 < j->block_n ? g->n - n0 : j->block_n, .k = g->k,
+                        .a = g->a + e * g->stride_a + (g->ta ? m0 : (size_t)m0 * g->lda), .lda = g->lda,
+                        .c = g->c + e * g->stride_c + (size_t)m0 * g->ldc + n0, .ldc = g->ldc,
+                        .bias = g->bias ? g->bias + e * g->stride_bias + n0 : NULL,
+                        .scratch = j->scratch + (size_t)thread * BRC_HOST_SCRATCH};
+  if (j->transposed) {
+    p.b = j->transposed + e * j->ld_t * g->k + n0;
+    p.ldb = j->ld_t;
+  } else {
+    p.b = g->b + e * g->stride_b + (g->tb ? (size_t)n0 * g->ldb : n0);
+    p.ldb = g->ldb;
+  }
+  j->product(&p);
+}
+
+static float *own_scratch(size_t floats) {
+  static _Thread_local float *memory;
+  static _Thread_local size_t size;
+  if (floats > size) {
+    free(memory);
+    memory = brc_alloc_aligned(floats * sizeof(float), "scratch of products");
+    size = memory ? floats : 0;
+    if (!memory) abort();  // a product cannot be done without, and has no way to say so
+  }
+  return memory;
+}
+
+void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
+  job j = {.g = *args, .product = brc_host_gemm_provider(args->provider), .kernels = brc_host_kernels_here()};
+  if (!j.product) j.product = blocked_product;
+  if (!args->m || !args->n || !args->batch) return;
+  j.block_m = BLOCK_M;
+  j.block_n = args->n < BLOCK_N + BLOCK_N / 2 ? args->n : BLOCK_N;
+  j.blocks_m = (args->m + j.block_m - 1) / j.block_m;
+  j.blocks_n = (args->n + j.block_n - 1) / j.block_n;
+  j.ld_t = BRC_ROUND_UP(args->n, 16u);
+  const size_t threads = (size_t)brc_pool_threads(pool), copy = args->tb ? j.ld_t * args->k * args->batch : 0;
+  j.scratch = own_scratch(threads * BRC_HOST_SCRATCH + copy);
+  if (copy) {
+    j.transposed = j.scratch + threads * BRC_HOST_SCRATCH;
+    j.slabs = (args->n + SLAB - 1) / SLAB;
+    brc_pool_run(pool, j.slabs * args->batch, transpose_item, &j);
+  }
+  brc_pool_run(pool, j.blocks_m * j.blocks_n * args->batch, product_item, &j);
+}

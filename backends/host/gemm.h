@@ -1,0 +1,33 @@
+// Products on CPU cores: C[e] = op(A[e]) op(B[e]) (+ bias[e] on every row) (+ C[e]), e < batch, row-major.
+//
+// Work is cut into blocks that the thread pool hands out. A provider computes one block on one thread:
+//   "blocked"  our register-tiled kernels (kernels.c). Each element of C is one chain of multiply-adds in order of k, so that
+//              its bits depend neither on the blocks nor on the threads.
+//   "onednn"   dnnl_sgemm, loaded at run time and kept single-threaded. Blocks depend on the shape alone.
+#ifndef BRC_HOST_GEMM_H
+#define BRC_HOST_GEMM_H
+#include "backends/host/kernels.h"
+#include "base/pool.h"
+
+typedef struct brc_host_gemm_args {
+  bool ta, tb;
+  uint32_t m, n, k, batch;
+  const float *a, *b, *bias;  // bias may be NULL
+  float *c;
+  uint32_t lda, ldb, ldc;
+  uint64_t stride_a, stride_b, stride_c, stride_bias;  // between members; 0 broadcasts
+  bool accumulate;
+  const char *provider;  // NULL: the default
+} brc_host_gemm_args;
+
+// Scratch belongs to the calling thread and grows at the first call with a larger shape.
+void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args);
+
+// Providers that can run here, the default first, NULL-terminated.
+const char *const *brc_host_gemm_providers(void);
+// The function behind a provider's name (NULL: the default), or NULL.
+brc_host_product_fn *brc_host_gemm_provider(const char *name);
+
+// The row kernels for this CPU, and the name of the instruction set they were compiled for.
+const brc_host_kernels *brc_host_kernels_here(void);
+#endif

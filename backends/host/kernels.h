@@ -1,0 +1,61 @@
+// Row kernels: what one thread does to a range of rows, compiled once per instruction set.
+#ifndef BRC_HOST_KERNELS_H
+#define BRC_HOST_KERNELS_H
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "graph/op.h"
+
+// Where a tensor's numbers are. Row r of member e begins at data + e * stride + r * pitch; data is NULL where an
+// optional tensor is absent. Columns from `cols` to `pitch` are undefined.
+typedef struct brc_host_view {
+  float *data;
+  uint32_t members, rows, cols, pitch;
+  uint64_t stride;  // 0 when members == 1
+} brc_host_view;
+
+// One block of a product on one thread: C = op(A) B (+ bias) (+ C). op(A) is m x k: A[i * lda + p], or A[p * lda + i] when
+// `ta`. B is k x n, or its transpose when `tb`, or packed by the kernels' pack_b (column 0 is one of a panel).
+typedef struct brc_host_product {
+  bool ta, tb, b_packed, accumulate;
+  uint32_t m, n, k;
+  const float *a, *b, *bias;  // bias: n numbers or NULL
+  float *c;
+  size_t lda, ldb, ldc;
+  float *scratch;  // BRC_HOST_SCRATCH floats, of this thread alone
+} brc_host_product;
+typedef void brc_host_product_fn(const brc_host_product *p);
+
+enum {
+  BRC_HOST_BLOCK_M = 128,                          // most rows of a block whose A is packed at once
+  BRC_HOST_BLOCK_K = 256,                          // k is cut into pieces of this; C waits in memory between two
+  BRC_HOST_BLOCK_N = 48,                           // widest panel of B
+  BRC_HOST_SCRATCH = BRC_HOST_BLOCK_K * (BRC_HOST_BLOCK_M + 8 + BRC_HOST_BLOCK_N)  // 8: the last tile of rows is whole
+};
+
+// An op with its operands resolved.
+typedef struct brc_host_op {
+  brc_op_kind kind;
+  brc_op_params32 params;
+  brc_host_view in[6], out[3];
+  bool b_transposed;             // dense_dx: in[1] is a transposed copy, [k, n]
+  brc_host_product_fn *product;  // of the provider
+} brc_host_op;
+
+// Rows [r0, r1) of member e. What a row is, depends on the op: see host_domain in host.c.
+typedef void brc_host_op_fn(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch);
+
+typedef struct brc_host_kernels {
+  const char *isa;
+  brc_host_op_fn *ops[BRC_OP_COUNT];
+  brc_host_product_fn *product;
+  brc_host_op_fn *transpose_rows;  // rows of in[0] [E, n, k] become columns of out[0] [E, k, n]
+  // out[c * ld_out + r] = in[r * ld_in + c] for r < rows, c < cols.
+  void (*transpose)(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols);
+} brc_host_kernels;
+
+extern const brc_host_kernels brc_host_kernels_baseline, brc_host_kernels_avx2, brc_host_kernels_avx512;
+
+// In host.c, where multiply-adds are never contracted: normal numbers have the same bits everywhere.
+brc_host_op_fn brc_host_normal;
+#endif

@@ -1,0 +1,214 @@
+// Providers of products: rows of a table (where can it run, which shapes, how to append its commands).
+//   native   the host's product function as a native kernel, on CPU devices
+//   tiled    cl/gemm.cl, everywhere
+//   clblast  CLBlast, loaded at run time; on CPU devices only when asked for: slow there, and long in compiling
+#ifdef BRC_HAVE_OPENCL
+#include "backends/host/gemm.h"
+#include "backends/opencl/opencl.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef BRC_HAVE_CLBLAST
+#include <clblast_c.h>
+#endif
+
+static size_t up(size_t a, size_t b) { return (a + b - 1) / b; }
+static bool any_shape(const ocl_gemm *g) {
+  (void)g;
+  return true;
+}
+
+static ocl_call gemm_call(const ocl_gemm *g, const char *kernel) {
+  return (ocl_call){.name = kernel, .operands = {g->a, g->b, g->bias, g->c}, .operand_count = 4, .params = &g->p,
+                    .params_bytes = sizeof g->p, .uints = sizeof g->p / 4, .groups = {1, 1, 1}, .local = 1};
+}
+
+//------------------------ 1. tiled ---------------------------------------------
+static bool tiled_device(const ocl_device *d) {
+  (void)d;
+  return true;
+}
+
+static brc_status tiled_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
+  static const char *const names[2][3] = {{"gemm_nn", "gemm_nt", "gemm_tn"}, {"gemm_nn_large", "gemm_nt_large", "gemm_tn_large"}};
+  const bool cpu = x->device->class == OCL_CPU;
+  size_t tile_m = 64, tile_n = 64;
+  bool large = false;
+  if (cpu) {
+    tile_m = g->tb ? 4 : 8;
+    tile_n = g->tb ? 4 : 32;
+  } else if (up(g->p.m, 128) * up(g->p.n, 128) * g->p.batch >= x->device->base.info.compute_units) {
+    large = true;  // enough of the large tiles for all compute units
+    tile_m = tile_n = 128;
+  }
+  ocl_call c = gemm_call(g, names[large][g->tb ? 1 : g->ta ? 2 : 0]);
+  c.groups[0] = up(g->p.n, tile_n);
+  c.groups[1] = up(g->p.m, tile_m);
+  c.groups[2] = g->p.batch;
+  c.local = cpu ? 1 : 256;
+  return ocl_call_add(x, op, &c);
+}
+
+//------------------------ 2. native --------------------------------------------
+static bool native_device(const ocl_device *d) {
+  cl_device_exec_capabilities can = 0;
+  return d->base.info.is_cpu && ocl.clGetDeviceInfo(d->id, CL_DEVICE_EXECUTION_CAPABILITIES, sizeof can, &can, NULL) == CL_SUCCESS &&
+         (can & CL_EXEC_NATIVE_KERNEL);
+}
+
+typedef struct native_product {
+  brc_pool *pool;
+  brc_host_gemm_args args;
+} native_product;
+
+static void CL_CALLBACK native_run(void *data) {
+  native_product *p = data;
+  brc_host_gemm(p->pool, &p->args);
+}
+
+static brc_status native_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, cl_event *event) {
+  (void)d;
+  OCL_TRY(clEnqueueNativeKernel, queue, native_run, s->data, sizeof(native_product), 0, NULL, NULL, 0, NULL, event);
+  return BRC_OK;
+}
+
+static float *host_address(const brc_exec *x, const brc_tensor *t) { return ocl_memory(x, t)->host + t->offset; }
+
+static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
+  native_product *n = calloc(1, sizeof *n);
+  ocl_step *s = n ? ocl_step_add(x, op) : NULL;
+  if (!s) {
+    free(n);
+    return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
+  }
+  const struct brc_gemm_params32 *p = &g->p;
+  n->pool = x->device->pool;
+  n->args = (brc_host_gemm_args){
+      .ta = g->ta, .tb = g->tb, .m = p->m, .n = p->n, .k = p->k, .batch = p->batch, .a = host_address(x, g->a),
+      .b = host_address(x, g->b), .bias = g->bias ? host_address(x, g->bias) : NULL, .c = host_address(x, g->c), .lda = p->lda,
+      .ldb = p->ldb, .ldc = p->ldc, .stride_a = p->stride_a, .stride_b = p->stride_b, .stride_c = p->stride_c,
+      .stride_bias = p->stride_bias, .accumulate = p->accumulate};
+  s->launch = native_launch;
+  s->data = n;
+  return BRC_OK;
+}
+
+//------------------------ 3. CLBlast -------------------------------------------
+#ifdef BRC_HAVE_CLBLAST
+static struct {
+  __typeof__(&CLBlastSgemm) gemm;
+  __typeof__(&CLBlastSgemmStridedBatched) batched;
+} clblast;
+static pthread_once_t clblast_once = PTHREAD_ONCE_INIT;
+
+static void clblast_load(void) {
+  void *library = dlopen("libclblast.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (!library) return;
+  *(void **)&clblast.gemm = dlsym(library, "CLBlastSgemm");
+  *(void **)&clblast.batched = dlsym(library, "CLBlastSgemmStridedBatched");
+}
+
+static bool clblast_device(const ocl_device *d) {
+  (void)d;
+  pthread_once(&clblast_once, clblast_load);
+  return clblast.gemm && clblast.batched;
+}
+
+typedef struct clblast_data {
+  ocl_gemm g;
+  cl_mem a, b, c;
+} clblast_data;
+
+static brc_status clblast_call(const clblast_data *k, float alpha, float beta, cl_command_queue queue) {
+  const struct brc_gemm_params32 *p = &k->g.p;
+  const CLBlastTranspose ta = k->g.ta ? CLBlastTransposeYes : CLBlastTransposeNo, tb = k->g.tb ? CLBlastTransposeYes : CLBlastTransposeNo;
+  CLBlastStatusCode code =
+      p->batch == 1
+          ? clblast.gemm(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, alpha, k->a, k->g.a->offset, p->lda, k->b, k->g.b->offset,
+                         p->ldb, beta, k->c, k->g.c->offset, p->ldc, &queue, NULL)
+          : clblast.batched(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, alpha, k->a, k->g.a->offset, p->lda, p->stride_a, k->b,
+                            k->g.b->offset, p->ldb, p->stride_b, beta, k->c, k->g.c->offset, p->ldc, p->stride_c, p->batch, &queue, NULL);
+  if (code == CLBlastSuccess) return BRC_OK;
+  return brc_fail(code == CLBlastTempBufferAllocFailure || code == CLBlastOpenCLOutOfResources ? BRC_E_NOMEM : BRC_E_DEVICE,
+                  "OpenCL: CLBlast's SGEMM of %u x %u x %u (batch %u) failed: status %d; --gemm tiled does without CLBlast", p->m,
+                  p->n, p->k, p->batch, (int)code);
+}
+
+static brc_status clblast_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, cl_event *event) {
+  (void)d, (void)event;
+  const clblast_data *k = s->data;
+  return clblast_call(k, 1, k->g.p.accumulate ? 1 : 0, queue);
+}
+
+static brc_status clblast_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
+  clblast_data *k = calloc(1, sizeof *k);
+  ocl_step *s = k ? ocl_step_add(x, op) : NULL;
+  if (!s) {
+    free(k);
+    return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
+  }
+  *k = (clblast_data){.g = *g, .a = ocl_memory(x, g->a)->mem, .b = ocl_memory(x, g->b)->mem, .c = ocl_memory(x, g->c)->mem};
+  s->launch = clblast_launch;
+  s->data = k;
+  s->by_clock = true;  // its event covers the last of its kernels only
+  // Compiles and allocates what this shape needs, and leaves C as it is.
+  brc_status st = clblast_call(k, 0, 1, x->device->queue);
+  if (!st && g->bias) {
+    ocl_call c = gemm_call(g, "gemm_bias");
+    c.groups[0] = (size_t)g->p.m * g->p.batch;
+    c.local = x->device->class == OCL_CPU ? 1 : OCL_ROW_LANES;
+    st = ocl_call_add(x, op, &c);
+  }
+  return st;
+}
+#else
+static bool clblast_device(const ocl_device *d) {
+  (void)d;
+  return false;
+}
+static brc_status clblast_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
+  (void)x, (void)op, (void)g;
+  return brc_fail(BRC_E_UNSUPPORTED, "this build has no CLBlast");
+}
+#endif
+
+//------------------------ 4. The table -----------------------------------------
+static const ocl_gemm_provider tiled = {"tiled", tiled_device, any_shape, tiled_add};
+static const ocl_gemm_provider native = {"native", native_device, any_shape, native_add};
+static const ocl_gemm_provider blast = {"clblast", clblast_device, any_shape, clblast_add};
+
+// Which to try, in order, per class of device.
+static const ocl_gemm_provider *const order[][OCL_MAX_PROVIDERS] = {
+    [OCL_CPU] = {&native, &tiled, &blast},
+    [OCL_GPU] = {&blast, &tiled, &native},
+};
+
+void ocl_gemm_names(const ocl_device *d, const char **names) {
+  int n = 0;
+  for (int i = 0; i < OCL_MAX_PROVIDERS && order[d->class][i]; i++)
+    if (order[d->class][i]->device(d)) names[n++] = order[d->class][i]->name;
+  names[n] = NULL;
+}
+
+brc_status ocl_gemm_choose(ocl_device *d, const char *forced) {
+  int n = 0;
+  for (int i = 0; i < OCL_MAX_PROVIDERS && order[d->class][i]; i++) {
+    const ocl_gemm_provider *p = order[d->class][i];
+    if (p->device(d) && (!forced || !strcmp(p->name, forced))) d->providers[n++] = p;
+  }
+  d->providers[n] = NULL;
+  if (n) return BRC_OK;
+  return brc_fail(BRC_E_NOT_FOUND, "GEMM provider '%s' cannot run on OpenCL device %d (%s); those that can: %s", forced ? forced : "",
+                  d->base.info.index, d->base.info.name, d->base.info.gemm);
+}
+
+brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
+  const ocl_gemm_provider *const *p = x->device->providers;
+  while (*p && !(*p)->shape(g)) p++;
+  if (*p) return (*p)->add(x, op, g);
+  return brc_fail(BRC_E_UNSUPPORTED, "no GEMM provider takes %u x %u x %u", g->p.m, g->p.n, g->p.k);
+}
+#endif

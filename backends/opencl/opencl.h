@@ -1,0 +1,166 @@
+// Inside the OpenCL backend, in the order of use:
+//   loader.c   libOpenCL and CLBlast at run time, error codes in words
+//   device.c   what devices there are; open and close
+//   program.c  the kernels of cl/ built for a device, cached on disk
+//   ops.c      one function per op: which kernel, how many work-groups
+//   gemm.c     the providers of products
+//   opencl.c   buffers, compile, run, profile: the table of backend.h
+#ifndef BRC_OPENCL_H
+#define BRC_OPENCL_H
+#include "backends/backend.h"
+#include "base/pool.h"
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS
+#include <CL/cl.h>
+
+//------------------------ 1. The library --------------------------------------
+// Every function that we call. All are in OpenCL 1.2.
+#define OCL_FUNCTIONS(X)                                                                                    \
+  X(clGetPlatformIDs) X(clGetPlatformInfo) X(clGetDeviceIDs) X(clGetDeviceInfo)                             \
+  X(clCreateContext) X(clReleaseContext) X(clCreateCommandQueue) X(clReleaseCommandQueue)                   \
+  X(clCreateBuffer) X(clReleaseMemObject)                                                                   \
+  X(clCreateProgramWithSource) X(clCreateProgramWithBinary) X(clBuildProgram) X(clReleaseProgram)           \
+  X(clGetProgramInfo) X(clGetProgramBuildInfo)                                                              \
+  X(clCreateKernel) X(clReleaseKernel) X(clSetKernelArg)                                                    \
+  X(clEnqueueNDRangeKernel) X(clEnqueueNativeKernel) X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer)         \
+  X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer)                                                             \
+  X(clGetEventProfilingInfo) X(clReleaseEvent) X(clFlush) X(clFinish)
+typedef struct ocl_functions {
+#define X(f) __typeof__(&f) f;
+  OCL_FUNCTIONS(X)
+#undef X
+} ocl_functions;
+extern ocl_functions ocl;  // filled by ocl_load
+
+// Load libOpenCL once. E_UNSUPPORTED, with what to install, when it is not there.
+brc_status ocl_load(void);
+// An OpenCL failure as a sentence: the call, the code in words. E_NOMEM for the codes that mean it, else E_DEVICE.
+brc_status ocl_fail(const char *call, cl_int code);
+const char *ocl_code_text(cl_int code);
+#define OCL_TRY(f, ...)                                       \
+  do {                                                        \
+    cl_int code_ = ocl.f(__VA_ARGS__);                        \
+    if (code_ != CL_SUCCESS) return ocl_fail(#f, code_);      \
+  } while (0)
+
+//------------------------ 2. Devices ------------------------------------------
+// What kernels are built for. A device's class follows from its type; BRC_OPENCL_CLASS=cpu|gpu overrides it (tests run the
+// GPUs' kernels on a CPU with it).
+typedef enum ocl_class { OCL_CPU, OCL_GPU } ocl_class;
+
+typedef struct ocl_gemm_provider ocl_gemm_provider;
+#define OCL_MAX_PROVIDERS 4
+
+typedef struct ocl_device ocl_device;
+
+// On CPU devices the memory is ours, as native kernels need its address, and PoCL 3.1 hands them the addresses of several
+// buffers in the wrong order.
+struct brc_buffer {
+  cl_mem mem;
+  float *host;  // NULL on other devices
+  uint64_t elements;
+};
+// A zero-filled buffer with slack behind it. `what` is for the message.
+brc_status ocl_buffer_create(ocl_device *d, const char *what, uint64_t elements, brc_buffer *out);
+void ocl_buffer_destroy(brc_buffer *b);
+
+struct ocl_device {
+  brc_device base;
+  cl_platform_id platform;
+  cl_device_id id;
+  cl_context context;
+  cl_command_queue queue, timed;  // in order; `timed` records times, for profiles
+  cl_program program;
+  brc_buffer none;                // stands for absent operands; also where kernels run once to be compiled
+  ocl_class class;
+  uint64_t max_alloc;
+  brc_pool *pool;                 // for native kernels
+  bool owns_pool;
+  const ocl_gemm_provider *providers[OCL_MAX_PROVIDERS + 1];  // to try in order
+  const char *provider_names[OCL_MAX_PROVIDERS + 1];          // that can run here
+  struct ocl_warm { const char *name; size_t local; struct ocl_warm *next; } *warm;  // kernels that have run once
+  uint64_t in_flight;             // commands since the last wait
+};
+
+brc_status ocl_list(brc_device_info *out, size_t max, size_t *count);
+brc_status ocl_open(brc_device **out, int index, const brc_device_options *options);
+void ocl_close(brc_device *d);
+
+//------------------------ 3. Kernels ------------------------------------------
+// Build (or take from the cache in `cache_dir`) all kernels for d.
+brc_status ocl_program_build(ocl_device *d, const char *cache_dir);
+
+// Work-items per row, by the build constants of the same names; 1 on CPU devices.
+enum { OCL_NORM_LANES = 128, OCL_ROW_LANES = 32, OCL_REDUCE_LANES = 256, OCL_ADAM_LANES = 256, OCL_STRIP_LANES = 256 };
+// Bounds of the kernels' private and local memory.
+enum { OCL_MEMBERS_MAX = 16, OCL_ATOMS_MAX = 1024 };
+
+//------------------------ 4. A compiled program -------------------------------
+typedef struct ocl_step ocl_step;
+typedef brc_status ocl_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, cl_event *event);
+
+// One command. An op has one or more, one behind the other.
+struct ocl_step {
+  const brc_op *op;
+  cl_kernel kernel;            // NULL: `launch` does it
+  cl_uint dims;
+  size_t global[3], local[3];
+  ocl_launch *launch;
+  void *data;                  // of `launch`, freed with the step
+  bool by_clock;               // its event does not tell its time: profiles wait for it and look at the clock
+};
+
+struct brc_exec {
+  const brc_program *program;
+  ocl_device *device;
+  brc_buffer arena;
+  ocl_step *steps;
+  size_t step_count, step_cap;
+  bool profiling;
+  double *seconds;             // per op
+  uint64_t *calls;
+};
+
+// Append an empty step for `op`; NULL when out of memory (brc_error is set).
+ocl_step *ocl_step_add(brc_exec *x, const brc_op *op);
+// Where a tensor lies.
+const brc_buffer *ocl_memory(const brc_exec *x, const brc_tensor *t);
+
+// Append kernel `name` over `groups` work-groups of `local` work-items: operands in order (NULL: absent), then `params`,
+// then `extra` uints.
+typedef struct ocl_call {
+  const char *name;
+  const brc_tensor *operands[BRC_MAX_IN + BRC_MAX_OUT];
+  int operand_count;
+  const void *params;
+  size_t params_bytes;
+  unsigned uints;              // leading uint fields of params
+  uint32_t extra[2];
+  int extra_count;
+  size_t groups[3], local;
+} ocl_call;
+brc_status ocl_call_add(brc_exec *x, const brc_op *op, const ocl_call *call);
+
+// Append the steps of an op. ocl_ops is the dispatch table made from BRC_OPS.
+typedef brc_status ocl_op_fn(brc_exec *x, const brc_op *op);
+extern ocl_op_fn *const ocl_ops[BRC_OP_COUNT];
+
+//------------------------ 5. Products -----------------------------------------
+// Operands of one product; `p` as in op_params.h.
+typedef struct ocl_gemm {
+  const brc_tensor *a, *b, *bias, *c;  // bias may be NULL
+  bool ta, tb;
+  struct brc_gemm_params32 p;
+} ocl_gemm;
+
+struct ocl_gemm_provider {
+  const char *name;
+  bool (*device)(const ocl_device *d);        // can it run there? (needs class, id and info only)
+  bool (*shape)(const ocl_gemm *g);           // and this product?
+  brc_status (*add)(brc_exec *x, const brc_op *op, const ocl_gemm *g);
+};
+// Fill d's providers: the static table's order for its class, or only `forced` (NULL: not). E_NOT_FOUND if it can't run there.
+brc_status ocl_gemm_choose(ocl_device *d, const char *forced);
+// Names of those that can run, in order, into `names` (OCL_MAX_PROVIDERS + 1, NULL-terminated).
+void ocl_gemm_names(const ocl_device *d, const char **names);
+brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
+#endif

@@ -1,0 +1,216 @@
+// The kernels of cl/ as one program, built for a device and cached on disk.
+//
+// One program for all families: on PoCL a program costs 0.9 s cold whatever its size, on GPUs one binary is one file.
+#ifdef BRC_HAVE_OPENCL
+#include "backends/opencl/cl_sources.h"
+#include "backends/opencl/opencl.h"
+#include "base/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// In this order; random.cl is last, as it switches contraction off for what stands behind it.
+static const char *const families[] = {"cl/gemm.cl",        "cl/norm.cl",      "cl/reduce.cl", "cl/input.cl", "cl/policy.cl",
+                                       "cl/categorical.cl", "cl/optimiser.cl", "cl/random.cl"};
+
+//------------------------ 1. Sources ------------------------------------------
+typedef struct text {
+  char *data;
+  size_t bytes, cap;
+  bool failed;
+} text;
+
+static void append(text *t, const char *data, size_t bytes) {
+  if (t->failed) return;
+  if (t->bytes + bytes + 1 > t->cap) {
+    size_t cap = (t->bytes + bytes + 1) * 2;
+    char *bigger = realloc(t->data, cap);
+    if (!bigger) {
+      t->failed = true;
+      return;
+    }
+    t->data = bigger;
+    t->cap = cap;
+  }
+  memcpy(t->data + t->bytes, data, bytes);
+  t->bytes += bytes;
+  t->data[t->bytes] = 0;
+}
+static void append_text(text *t, const char *s) { append(t, s, strlen(s)); }
+
+static const brc_cl_source *source_find(const char *name, size_t bytes) {
+  for (size_t i = 0; i < brc_cl_source_count; i++)
+    if (strlen(brc_cl_sources[i].name) == bytes && !memcmp(brc_cl_sources[i].name, name, bytes)) return &brc_cl_sources[i];
+  return NULL;
+}
+
+// Includes are resolved here, as OpenCL C has no files at run time. A file is taken once. Line directives let the
+// compiler's messages name file and line.
+static brc_status expand(text *out, const char *name, size_t name_bytes, bool *taken) {
+  const brc_cl_source *s = source_find(name, name_bytes);
+  if (!s) return brc_fail(BRC_E_NOT_FOUND, "kernel source '%.*s' is not in this build", (int)name_bytes, name);
+  if (taken[s - brc_cl_sources]) return BRC_OK;
+  taken[s - brc_cl_sources] = true;
+  char line_text[300];
+  snprintf(line_text, sizeof line_text, "#line 1 \"%s\"\n", s->name);
+  append_text(out, line_text);
+  int line = 1;
+  for (const char *at = s->text, *end = s->text + s->bytes; at < end; line++) {
+    const char *stop = memchr(at, '\n', (size_t)(end - at));
+    stop = stop ? stop + 1 : end;
+    static const char directive[] = "#include \"";
+    const size_t n = sizeof directive - 1;
+    const char *close = (size_t)(stop - at) > n && !memcmp(at, directive, n) ? memchr(at + n, '"', (size_t)(stop - at) - n) : NULL;
+    if (close) {
+      brc_status st = expand(out, at + n, (size_t)(close - at) - n, taken);
+      if (st) return brc_fail_prefix(st, "%s:%d: ", s->name, line);
+      snprintf(line_text, sizeof line_text, "\n#line %d \"%s\"\n", line + 1, s->name);
+      append_text(out, line_text);
+    } else {
+      append(out, at, (size_t)(stop - at));
+    }
+    at = stop;
+  }
+  append_text(out, "\n");
+  return BRC_OK;
+}
+
+static brc_status all_sources(text *out) {
+  bool *taken = calloc(brc_cl_source_count, sizeof *taken);
+  if (!taken) return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
+  brc_status st = BRC_OK;
+  for (size_t i = 0; i < BRC_COUNT(families) && !st; i++) st = expand(out, families[i], strlen(families[i]), taken);
+  free(taken);
+  if (!st && out->failed) st = brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
+  return st;
+}
+
+// No -cl-fast-relaxed-math: its divisions, roots and infinities are not ours.
+static void build_options(const ocl_device *d, char *out, size_t bytes) {
+  bool cpu = d->class == OCL_CPU;
+  snprintf(out, bytes,
+           "-cl-std=CL1.2 -DBRC_VEC=%d -DNORM_LANES=%d -DROW_LANES=%d -DREDUCE_LANES=%d -DADAM_LANES=%d -DMEMBERS_MAX=%d -DATOMS_MAX=%d",
+           cpu ? 16 : 1, cpu ? 1 : OCL_NORM_LANES, cpu ? 1 : OCL_ROW_LANES, cpu ? 1 : OCL_REDUCE_LANES, cpu ? 1 : OCL_ADAM_LANES,
+           OCL_MEMBERS_MAX, OCL_ATOMS_MAX);
+  cl_device_fp_config config = 0;
+  ocl.clGetDeviceInfo(d->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL);
+  if (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT)
+    snprintf(out + strlen(out), bytes - strlen(out), " -cl-fp32-correctly-rounded-divide-sqrt");
+}
+
+//------------------------ 2. Cache --------------------------------------------
+// PATH/opencl/KEY.bin: a header, then what the driver gave. The key covers device, driver, options and sources; the sum
+// covers the bytes, as drivers do not take damaged binaries kindly.
+typedef struct cache_header {
+  char magic[8];
+  uint64_t key[2], bytes, sum;
+} cache_header;
+static const char magic[8] = "BRCOCL1";
+
+static uint64_t hash(uint64_t h, const void *data, size_t bytes) {  // FNV-1a
+  const unsigned char *p = data;
+  for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 0x100000001b3u;
+  return h;
+}
+
+typedef struct cache {
+  char path[4200];
+  uint64_t key[2];
+} cache;
+
+static void cache_locate(cache *c, const ocl_device *d, const char *dir, const char *options, const text *source) {
+  char version[256] = "", platform[256] = "";
+  ocl.clGetDeviceInfo(d->id, CL_DEVICE_VERSION, sizeof version - 1, version, NULL);
+  ocl.clGetPlatformInfo(d->platform, CL_PLATFORM_VERSION, sizeof platform - 1, platform, NULL);
+  const char *parts[] = {d->base.info.name, d->base.info.vendor, d->base.info.driver, version, platform, options, source->data};
+  for (int k = 0; k < 2; k++) {
+    c->key[k] = k ? 0x9e3779b97f4a7c15u : 0xcbf29ce484222325u;
+    for (size_t i = 0; i < BRC_COUNT(parts); i++) c->key[k] = hash(c->key[k], parts[i], strlen(parts[i]) + 1);
+  }
+  snprintf(c->path, sizeof c->path, "%.4000s/opencl/%016llx%016llx.bin", dir, (unsigned long long)c->key[0],
+           (unsigned long long)c->key[1]);
+}
+
+// The program from the cache, built; NULL when there is none, or it is damaged, or the driver does not want it any more.
+static cl_program cache_load(const cache *c, ocl_device *d, const char *options) {
+  char *data = NULL;
+  size_t bytes = 0;
+  cl_program program = NULL;
+  if (!brc_path_exists(c->path) || brc_file_read(c->path, &data, &bytes)) return NULL;
+  cache_header h;
+  bool good = bytes > sizeof h;
+  if (good) {
+    memcpy(&h, data, sizeof h);
+    good = !memcmp(h.magic, magic, sizeof magic) && !memcmp(h.key, c->key, sizeof h.key) && h.bytes == bytes - sizeof h &&
+           h.sum == hash(0, data + sizeof h, bytes - sizeof h);
+  }
+  if (good) {
+    const unsigned char *binary = (const unsigned char *)data + sizeof h;
+    size_t binary_bytes = bytes - sizeof h;
+    cl_int status = CL_SUCCESS, code;
+    program = ocl.clCreateProgramWithBinary(d->context, 1, &d->id, &binary_bytes, &binary, &status, &code);
+    if (program && (code != CL_SUCCESS || status != CL_SUCCESS || ocl.clBuildProgram(program, 1, &d->id, options, NULL, NULL) != CL_SUCCESS)) {
+      ocl.clReleaseProgram(program);
+      program = NULL;
+    }
+  }
+  free(data);
+  return program;
+}
+
+// A cache that can't be written costs time at the next start, nothing else: failures are silent.
+static void cache_store(const cache *c, const char *dir, cl_program program) {
+  size_t bytes = 0;
+  if (ocl.clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || !bytes) return;
+  unsigned char *data = malloc(sizeof(cache_header) + bytes), *binary = data + sizeof(cache_header);
+  char folder[4200];
+  snprintf(folder, sizeof folder, "%.4000s/opencl", dir);
+  if (data && ocl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS && !brc_mkdirs(folder)) {
+    cache_header h = {.key = {c->key[0], c->key[1]}, .bytes = bytes, .sum = hash(0, binary, bytes)};
+    memcpy(h.magic, magic, sizeof magic);
+    memcpy(data, &h, sizeof h);
+    brc_file_write_all(c->path, data, sizeof h + bytes);
+  }
+  free(data);
+}
+
+//------------------------ 3. Build --------------------------------------------
+static brc_status build_failed(ocl_device *d, cl_int code) {
+  size_t bytes = 0;
+  ocl.clGetProgramBuildInfo(d->program, d->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &bytes);
+  char *log = calloc(bytes + 1, 1);
+  if (log) ocl.clGetProgramBuildInfo(d->program, d->id, CL_PROGRAM_BUILD_LOG, bytes, log, NULL);
+  brc_status st = brc_fail(BRC_E_DEVICE, "OpenCL: building the kernels for '%s' failed: %s (%d)\n%s", d->base.info.name,
+                           ocl_code_text(code), (int)code, log ? log : "");
+  free(log);
+  return st;
+}
+
+static brc_status build_from_source(ocl_device *d, const text *source, const char *options) {
+  cl_int code;
+  const char *strings[] = {source->data};
+  d->program = ocl.clCreateProgramWithSource(d->context, 1, strings, &source->bytes, &code);
+  if (!d->program) return ocl_fail("clCreateProgramWithSource", code);
+  code = ocl.clBuildProgram(d->program, 1, &d->id, options, NULL, NULL);
+  return code == CL_SUCCESS ? BRC_OK : build_failed(d, code);
+}
+
+brc_status ocl_program_build(ocl_device *d, const char *cache_dir) {
+  char options[512];
+  text source = {0};
+  cache c;
+  build_options(d, options, sizeof options);
+  brc_status st = all_sources(&source);
+  if (!st) {
+    cache_locate(&c, d, cache_dir, options, &source);
+    d->program = cache_load(&c, d, options);
+    if (!d->program) {
+      st = build_from_source(d, &source, options);
+      if (!st) cache_store(&c, cache_dir, d->program);
+    }
+  }
+  free(source.data);
+  return st;
+}
+#endif

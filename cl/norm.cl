@@ -1,0 +1,243 @@
+// LayerNorm, forwards and backwards. Rows are the E * B rows of all members, one behind the other.
+#include "cl/common.h"
+
+#if BRC_VEC == 16
+// Four sums side by side, as one would wait for itself: columns [c, c + 64) at a time, then what is left.
+#define WIDE 64
+static inline float row_total(__global const float *x, uint cols) {
+  vf a = 0.0f, b = 0.0f, d = 0.0f, e = 0.0f;
+  uint c = 0;
+  for (; c + WIDE <= cols; c += WIDE) {
+    a += v_load(x + c, 16);
+    b += v_load(x + c + 16, 16);
+    d += v_load(x + c + 32, 16);
+    e += v_load(x + c + 48, 16);
+  }
+  for (; c < cols; c += 16) a += v_load(x + c, cols - c);
+  return v_sum((a + b) + (d + e));
+}
+static inline vf square_of(vf x, float mu, vf sum) {
+  vf d = x - mu;
+  return fma(d, d, sum);
+}
+static inline float row_squares(__global const float *x, uint cols, float mu) {
+  vf a = 0.0f, b = 0.0f, d = 0.0f, e = 0.0f;
+  uint c = 0;
+  for (; c + WIDE <= cols; c += WIDE) {
+    a = square_of(v_load(x + c, 16), mu, a);
+    b = square_of(v_load(x + c + 16, 16), mu, b);
+    d = square_of(v_load(x + c + 32, 16), mu, d);
+    e = square_of(v_load(x + c + 48, 16), mu, e);
+  }
+  for (; c < cols; c += 16) {
+    vf y = v_keep(v_load(x + c, cols - c) - mu, cols - c);
+    a = fma(y, y, a);
+  }
+  return v_sum((a + b) + (d + e));
+}
+#define ROW_TOTAL(x, cols)       row_total(x, cols)
+#define ROW_SQUARES(x, cols, mu) row_squares(x, cols, mu)
+#else
+static inline float row_total(__global const float *x, uint cols, uint lane, __local float *scratch) {
+  float sum = 0.0f;
+  FOR_COLS(cols, NORM_LANES) sum += x[c];
+  return row_sum(sum, scratch, NORM_LANES);
+}
+static inline float row_squares(__global const float *x, uint cols, float mu, uint lane, __local float *scratch) {
+  float sum = 0.0f;
+  FOR_COLS(cols, NORM_LANES) sum = fma(x[c] - mu, x[c] - mu, sum);
+  return row_sum(sum, scratch, NORM_LANES);
+}
+#define ROW_TOTAL(x, cols)       row_total(x, cols, lane, scratch)
+#define ROW_SQUARES(x, cols, mu) row_squares(x, cols, mu, lane, scratch)
+#endif
+
+// y = (residual +) (relu) ((x - mean) rstd scale + bias). Three walks over a row that stays in cache: mean, variance, result.
+__kernel void norm(ARG(x), ARG(scale), ARG(bias), ARG(residual), ARG(y), ARG(mean), ARG(rstd), const struct brc_norm_params P) {
+  ROW(NORM_LANES);
+  USE(x);
+  USE(scale);
+  USE(bias);
+  USE(residual);
+  USE(y);
+  const ulong at = (ulong)row * P.pitch, member = (ulong)(row / P.rows) * P.stride_p;
+  x += at;
+  y += at;
+  residual += at;
+  scale += member;
+  bias += member;
+
+  const float mu = ROW_TOTAL(x, P.cols) / (float)P.cols;
+  const float s = 1.0f / sqrt(ROW_SQUARES(x, P.cols, mu) / (float)P.cols + P.eps);
+  const vf least = P.relu ? 0.0f : -INFINITY;
+  if (HAS(residual)) {
+    FOR_COLS(P.cols, NORM_LANES) {
+      vf v = fma((v_load(x + c, left) - mu) * s, v_load(scale + c, left), v_load(bias + c, left));
+      v_store(max(v, least) + v_load(residual + c, left), y + c, left);
+    }
+  } else {
+    FOR_COLS(P.cols, NORM_LANES) {
+      vf v = fma((v_load(x + c, left) - mu) * s, v_load(scale + c, left), v_load(bias + c, left));
+      v_store(max(v, least), y + c, left);
+    }
+  }
+  if (FIRST_LANE) {
+    mean_buffer[mean_offset + row] = mu;
+    rstd_buffer[rstd_offset + row] = s;
+  }
+}
+
+#define BACKWARD_ARGS                                                                                   \
+  ARG(dy), ARG(x), ARG(mean), ARG(rstd), ARG(scale), ARG(y), ARG(dx), ARG(partial), const struct brc_norm_params P, \
+      const uint partial_pitch
+
+#if BRC_VEC == 16
+// One row's two sums over columns: of gs, and of gs (x - mean). With relu, g is left in dx for the walk that follows.
+static inline float2 backward_sums(__global const float *dy, __global const float *x, __global const float *y,
+                                   __global const float *scale, __global float *dx, float m, uint cols, uint relu) {
+  vf a0 = 0.0f, b0 = 0.0f, a1 = 0.0f, b1 = 0.0f;
+#define COLUMN(a, b, c, left)                                              \
+  {                                                                        \
+    vf g = v_load(dy + (c), left);                                         \
+    if (relu) {                                                            \
+      g = select((vf)0.0f, g, v_load(y + (c), left) > (vf)0.0f);           \
+      v_store(g, dx + (c), left);                                          \
+    }                                                                      \
+    g *= v_load(scale + (c), left);                                        \
+    a += g;                                                                \
+    b = fma(g, v_keep(v_load(x + (c), left) - m, left), b);                \
+  }
+  uint c = 0;
+  for (; c + 32 <= cols; c += 32) {
+    COLUMN(a0, b0, c, 16)
+    COLUMN(a1, b1, c + 16, 16)
+  }
+  for (; c < cols; c += 16) COLUMN(a0, b0, c, cols - c)
+#undef COLUMN
+  return (float2)(v_sum(a0 + a1), v_sum(b0 + b1));
+}
+
+// dx of n rows, and their sums added to the block's in row order. `g` is dy, or dx itself where relu has left g there.
+static inline void backward_rows(const uint n, __global const float *g, __global const float *x, __global const float *scale,
+                                 __global float *dx, __global float *partial, const float *m, const float *s, const float2 *means,
+                                 uint cols, uint pitch, bool sums, bool first) {
+  FOR_COLS(cols, 1) {
+    const vf sc = v_load(scale + c, left);
+    vf sum_gx = 0.0f, sum_g = 0.0f, sum_dx = 0.0f;
+    if (sums && !first) {
+      sum_gx = v_load(partial + c, left);
+      sum_g = v_load(partial + pitch + c, left);
+      sum_dx = v_load(partial + 2 * pitch + c, left);
+    }
+    for (uint i = 0; i < n; i++) {
+      vf gi = v_load(g + (ulong)i * pitch + c, left), xhat = (v_load(x + (ulong)i * pitch + c, left) - m[i]) * s[i];
+      vf d = s[i] * (fma(gi, sc, (vf)-means[i].x) - xhat * means[i].y);
+      v_store(d, dx + (ulong)i * pitch + c, left);
+      sum_gx = fma(gi, xhat, sum_gx);
+      sum_g += gi;
+      sum_dx += d;
+    }
+    if (sums) {
+      v_store(sum_gx, partial + c, left);
+      v_store(sum_g, partial + pitch + c, left);
+      v_store(sum_dx, partial + 2 * pitch + c, left);
+    }
+  }
+}
+
+// A work-item owns a block of rows of one member, ROWS at a time: dx, and the block's sums [g xhat | g | dx] in row order,
+// which stay in cache.
+#define ROWS 4
+__kernel void norm_backward(BACKWARD_ARGS) {
+  USE(dy);
+  USE(x);
+  USE(mean);
+  USE(rstd);
+  USE(scale);
+  USE(y);
+  USE(dx);
+  USE(partial);
+  const uint blocks = (P.rows + P.block - 1) / P.block, group = (uint)get_group_id(0);
+  const uint member = group / blocks, begin = (group % blocks) * P.block, end = min(begin + P.block, P.rows);
+  const bool sums = HAS(partial);
+  scale += (ulong)member * P.stride_p;
+  partial += (ulong)group * partial_pitch;
+
+  for (uint r = begin; r < end;) {
+    const uint n = end - r >= ROWS ? ROWS : 1;
+    const ulong row = (ulong)member * P.rows + r, at = row * P.pitch;
+    float m[ROWS], s[ROWS];
+    float2 means[ROWS];
+    for (uint i = 0; i < n; i++) {
+      const ulong at_i = at + (ulong)i * P.pitch;
+      m[i] = mean[row + i];
+      s[i] = rstd[row + i];
+      means[i] = backward_sums(dy + at_i, x + at_i, y + at_i, scale, dx + at_i, m[i], P.cols, P.relu) / (float)P.cols;
+      means[i].y *= s[i];
+    }
+    __global const float *g = P.relu ? dx + at : dy + at;
+    if (n == ROWS) backward_rows(ROWS, g, x + at, scale, dx + at, partial, m, s, means, P.cols, P.pitch, sums, r == begin);
+    else backward_rows(1, g, x + at, scale, dx + at, partial, m, s, means, P.cols, P.pitch, sums, r == begin);
+    r += n;
+  }
+}
+#else
+// g: the gradient behind the relu.
+static inline float masked(float dy, float y, uint relu) { return !relu || y > 0.0f ? dy : 0.0f; }
+
+// A work-group owns a row: dx.
+__kernel void norm_backward(BACKWARD_ARGS) {
+  ROW(NORM_LANES);
+  USE(dy);
+  USE(x);
+  USE(scale);
+  USE(y);
+  USE(dx);
+  const ulong at = (ulong)row * P.pitch;
+  const float m = mean_buffer[mean_offset + row], s = rstd_buffer[rstd_offset + row];
+  scale += (ulong)(row / P.rows) * P.stride_p;
+  dy += at;
+  x += at;
+  y += at;
+  dx += at;
+  float a = 0.0f, b = 0.0f;
+  FOR_COLS(P.cols, NORM_LANES) {
+    float gs = masked(dy[c], P.relu ? y[c] : 0.0f, P.relu) * scale[c];
+    a += gs;
+    b = fma(gs, x[c] - m, b);
+  }
+  const float mean_gs = row_sum(a, scratch, NORM_LANES) / (float)P.cols;
+  const float mean_gs_xhat = row_sum(b, scratch, NORM_LANES) / (float)P.cols * s;
+  FOR_COLS(P.cols, NORM_LANES) {
+    float g = masked(dy[c], P.relu ? y[c] : 0.0f, P.relu), xhat = (x[c] - m) * s;
+    dx[c] = s * (fma(g, scale[c], -mean_gs) - xhat * mean_gs_xhat);
+  }
+}
+
+// A work-item owns a column of a block of rows: its three sums in row order. Behind norm_backward, whose dx it reads.
+__kernel void norm_backward_sums(BACKWARD_ARGS) {
+  USE(dy);
+  USE(x);
+  USE(mean);
+  USE(rstd);
+  USE(y);
+  USE(dx);
+  USE(partial);
+  const uint c = (uint)get_global_id(0), group = (uint)get_group_id(1);
+  if (c >= P.cols) return;
+  const uint blocks = (P.rows + P.block - 1) / P.block, member = group / blocks, first = (group % blocks) * P.block;
+  const uint last = min(first + P.block, P.rows);
+  float sum_gx = 0.0f, sum_g = 0.0f, sum_dx = 0.0f;
+  for (uint r = first; r < last; r++) {
+    const ulong row = (ulong)member * P.rows + r, at = row * P.pitch + c;
+    float g = masked(dy[at], P.relu ? y[at] : 0.0f, P.relu);
+    sum_gx = fma(g, (x[at] - mean[row]) * rstd[row], sum_gx);
+    sum_g += g;
+    sum_dx += dx[at];
+  }
+  partial += (ulong)group * partial_pitch + c;
+  partial[0] = sum_gx;
+  partial[P.pitch] = sum_g;
+  partial[2 * P.pitch] = sum_dx;
+}
+#endif

@@ -1,0 +1,14 @@
+// The commands of `brc`: one file each. A command returns a status; main turns it into the exit status.
+#ifndef BRC_CLI_H
+#define BRC_CLI_H
+#include "base/base.h"
+
+typedef brc_status brc_command(int argc, char **argv);  // without the command's own word
+brc_command brc_cmd_train, brc_cmd_eval, brc_cmd_devices, brc_cmd_tasks, brc_cmd_verify, brc_cmd_bench;
+
+// The words that the process was started with (for config.json).
+extern int brc_main_argc;
+extern char **brc_main_argv;
+// True, and the text printed, if --help is among the words.
+bool brc_cli_help(int argc, char **argv, const char *usage);
+#endif

@@ -1,0 +1,114 @@
+#include "cli/cli.h"
+#include "train/train.h"
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+static volatile int stop;
+static void on_signal(int sig) { stop = sig; }
+
+// Options that may stand beside --resume: they change neither the mathematics nor the device.
+static bool may_resume_with(const char *given) {
+  static const char *const fine[] = {"steps", "threads", "quiet", "json", "run", "resume", "assets", NULL};
+  char copy[BRC_TEXT];
+  snprintf(copy, sizeof copy, "%s", given);
+  for (char *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
+    size_t i = 0;
+    while (fine[i] && strcmp(fine[i], word)) i++;
+    if (fine[i]) continue;
+    brc_fail(BRC_E_USAGE, "option --%s cannot be given with --resume: the run's own config.json decides (only --steps, --threads and reporting options can)", word);
+    return false;
+  }
+  return true;
+}
+
+static void print_json(const brc_trainer *t) {
+  cJSON *o = cJSON_CreateObject(), *tasks = cJSON_AddArrayToObject(o, "tasks");
+  cJSON_AddStringToObject(o, "run", t->config.run);
+  cJSON_AddNumberToObject(o, "env_steps", (double)t->loop.step);
+  cJSON_AddNumberToObject(o, "grad_steps", (double)t->loop.updates_done);
+  cJSON_AddStringToObject(o, "backend", t->device->backend->name);
+  cJSON_AddStringToObject(o, "device", t->device->info.name);
+  cJSON_AddNumberToObject(o, "wall_s", t->wall_before_s + brc_now_s() - t->started_s);
+  for (size_t i = 0; i < t->config.task_count; i++) {
+    cJSON *row = cJSON_CreateObject();
+    cJSON_AddStringToObject(row, "task", t->config.tasks[i]->name);
+    cJSON_AddNumberToObject(row, "last_train_return", t->stats[i].last_return);
+    cJSON_AddItemToArray(tasks, row);
+  }
+  char *text = cJSON_PrintUnformatted(o);
+  if (text) puts(text);
+  cJSON_free(text);
+  cJSON_Delete(o);
+}
+
+// A run folder's configuration, with what the command line may change.
+static brc_status read_resumed(brc_train_config *c, const char *run, const char *given) {
+  brc_train_config was = *c;
+  if (!may_resume_with(given)) return BRC_E_USAGE;
+  brc_status st = brc_run_read_config(run, c);
+  if (st) return st;
+  c->quiet = was.quiet;
+  c->json = was.json;
+  if (strstr(given, "steps")) c->steps = was.steps;
+  if (strstr(given, "threads")) c->threads = was.threads;
+  if (strstr(given, "assets")) memcpy(c->assets, was.assets, sizeof c->assets);
+  return BRC_OK;
+}
+
+brc_status brc_cmd_train(int argc, char **argv) {
+  static brc_train_config c;
+  char resume[BRC_TEXT], given[BRC_TEXT];
+  const brc_option resume_row = {"resume", BRC_OPT_TEXT, 0, 0, 0, "", NULL, "run folder to go on with; auto with --run: start or go on"};
+  brc_option_set set = brc_train_option_set(&c);
+  set.tables[set.count].rows = &resume_row;
+  set.tables[set.count].count = 1;
+  set.tables[set.count].target = resume;
+  set.tables[set.count++].title = "Going on";
+  if (brc_cli_help(argc, argv, "usage: brc train TASKS... [options]\n       brc train --resume RUN\n\nTASKS are tasks or benchmarks (brc tasks).\n")) {
+    brc_options_help(&set);
+    return BRC_OK;
+  }
+  const char *words[256];
+  size_t count;
+  brc_options_default(&set);
+  brc_status st = brc_options_parse(&set, argc, argv, words, BRC_COUNT(words), &count, given);
+  for (size_t i = 0; !st && i < count; i++) st = brc_train_add_tasks(&c, words[i]);
+  if (st) return st == BRC_E_NOT_FOUND ? BRC_E_USAGE : st;
+  bool going_on = *resume != 0;
+  if (!strcmp(resume, "auto")) {
+    if (!*c.run) return brc_fail(BRC_E_USAGE, "option --resume auto needs --run DIR");
+    going_on = brc_run_exists(c.run);
+    if (going_on) snprintf(resume, sizeof resume, "%s", c.run);
+    if (going_on) given[0] = 0, count = 0;  // a requeued job repeats its first command line
+  }
+  if (going_on) {
+    if (count) return brc_fail(BRC_E_USAGE, "tasks cannot be given with --resume: '%s' has its own", resume);
+    st = read_resumed(&c, resume, given);
+  }
+  if (!st) st = brc_train_resolve(&c);
+  if (!st && !going_on && brc_run_exists(c.run)) st = brc_fail(BRC_E_USAGE, "'%s' already holds a run; go on with --resume %s, or give another --run", c.run, c.run);
+  if (st) return st;
+
+  struct sigaction action = {.sa_handler = on_signal};
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGUSR1, &action, NULL);
+  brc_trainer *t;
+  st = brc_trainer_create(&t, &c);
+  if (st) return st;
+  if (!c.quiet) fprintf(stderr, "brc: %zu task%s on %s (%s), run %s\n", c.task_count, c.task_count > 1 ? "s" : "", t->device->info.name, t->device->backend->name, c.run);
+  if (going_on && brc_checkpoint_exists(c.run)) {
+    st = brc_checkpoint_load(t);
+    if (!st && t->loop.step < (uint64_t)c.steps) st = brc_run_rewind(t);
+  } else {
+    if (!going_on) st = brc_run_create(t, brc_main_argc, brc_main_argv);
+    if (!st) st = brc_run_rewind(t);  // a run that died before its first checkpoint starts anew
+    if (!st) st = brc_trainer_init(t);
+    if (!st) st = brc_checkpoint_save(t);
+  }
+  if (!st) st = brc_trainer_run(t, &stop);
+  if (c.json && (!st || st == BRC_E_STOPPED)) print_json(t);
+  brc_trainer_free(t);
+  return st;
+}

@@ -1,0 +1,72 @@
+// brc: trains BRC. Exit status: 0, 1 (failed), 2 (usage), 75 (stopped on request, can be resumed).
+#include "cli/cli.h"
+#include <stdio.h>
+#include <string.h>
+
+int brc_main_argc;
+char **brc_main_argv;
+
+static const struct {
+  const char *name;
+  brc_command *run;
+  const char *help;
+} commands[] = {
+    {"train", brc_cmd_train, "train on tasks, or go on with a run"},
+    {"eval", brc_cmd_eval, "evaluate a run's policy"},
+    {"devices", brc_cmd_devices, "list every backend's devices"},
+    {"tasks", brc_cmd_tasks, "list the tasks"},
+    {"verify", brc_cmd_verify, "replay golden cases and compare every number"},
+    {"bench", brc_cmd_bench, "measure: bench update, bench gemm, bench env"},
+};
+
+bool brc_cli_help(int argc, char **argv, const char *usage) {
+  for (int i = 0; i < argc; i++)
+    if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+      fputs(usage, stdout);
+      return true;
+    }
+  return false;
+}
+
+static void help(FILE *f) {
+  fprintf(f, "brc " BRC_VERSION ": bigger, regularized, categorical value learning on any device\n\nusage: brc COMMAND [options]\n\n");
+  for (size_t i = 0; i < BRC_COUNT(commands); i++) fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].help);
+  fprintf(f, "\nbrc COMMAND --help tells more. brc --version\n");
+}
+
+static int exit_status(brc_status st) {
+  if (!st) return 0;
+  fprintf(stderr, "brc: %s\n", brc_error());
+  return st == BRC_E_USAGE ? 2 : st == BRC_E_STOPPED ? 75 : 1;
+}
+
+int main(int argc, char **argv) {
+  brc_main_argc = argc;
+  brc_main_argv = argv;
+  if (argc < 2) {
+    help(stderr);
+    return 2;
+  }
+  if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+    help(stdout);
+    return 0;
+  }
+  if (!strcmp(argv[1], "--version")) {
+    puts("brc " BRC_VERSION);
+    return 0;
+  }
+  const char *names[BRC_COUNT(commands)];
+  for (size_t i = 0; i < BRC_COUNT(commands); i++) {
+    names[i] = commands[i].name;
+    if (strcmp(argv[1], names[i])) continue;
+    int status = exit_status(commands[i].run(argc - 2, argv + 2));
+    if (fflush(stdout) && !status) {  // a full disk behind a pipe or file
+      fprintf(stderr, "brc: standard output could not be written\n");
+      status = 1;
+    }
+    return status;
+  }
+  char near[128];
+  brc_nearest(argv[1], names, BRC_COUNT(names), 2, near, sizeof near);
+  return exit_status(brc_fail(BRC_E_USAGE, "command '%s' is unknown%s%s%s", argv[1], *near ? "; did you mean " : "; see brc --help", near, *near ? "?" : ""));
+}

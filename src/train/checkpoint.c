@@ -1,0 +1,124 @@
+// Checkpoints: RUN/checkpoint/state.safetensors, the commit point, and replay.bin beside it.
+// The state's bytes depend on the training state alone: no clock, path, host, thread count.
+#include "train/train.h"
+#include "base/file.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define FORMAT_VERSION "1"
+
+static void paths(const char *run, char state[2 * BRC_TEXT], char rows[2 * BRC_TEXT]) {
+  snprintf(state, 2 * BRC_TEXT, "%s/checkpoint/state.safetensors", run);
+  snprintf(rows, 2 * BRC_TEXT, "%s/checkpoint/replay.bin", run);
+}
+
+bool brc_checkpoint_exists(const char *run) {
+  char state[2 * BRC_TEXT], rows[2 * BRC_TEXT];
+  paths(run, state, rows);
+  return brc_path_exists(state);
+}
+
+static brc_status add_loop(brc_trainer *t, brc_st_writer *w) {
+  const brc_agent_config *c = &t->config.agent;
+  uint64_t tasks = (uint64_t)c->tasks, counters[2] = {t->loop.step, t->loop.updates_done};
+  size_t bytes = brc_env_pool_state_bytes(t->envs);
+  void *envs = malloc(bytes + 1);
+  if (!envs) return brc_fail(BRC_E_NOMEM, "out of memory for the environments' state");
+  brc_env_pool_save(t->envs, envs);
+  brc_status st = brc_st_writer_copy(w, "loop/envs", BRC_ST_U8, 1, (uint64_t[]){bytes}, envs);
+  free(envs);
+  if (!st) st = brc_st_writer_copy(w, "loop/steps", BRC_ST_U64, 1, (uint64_t[]){2}, counters);
+  if (!st) st = brc_st_writer_copy(w, "loop/obs", BRC_ST_F32, 2, (uint64_t[]){tasks, (uint64_t)c->obs_dim}, t->loop.obs);
+  if (!st) st = brc_st_writer_copy(w, "loop/stats", BRC_ST_F64, 2, (uint64_t[]){tasks, sizeof *t->stats / 8}, t->stats);
+  if (!st) st = brc_st_writer_copy(w, "loop/metrics", BRC_ST_F64, 1, (uint64_t[]){BRC_METRIC_COUNT}, t->loop.metrics);
+  if (!st) st = brc_st_writer_copy(w, "loop/entropy", BRC_ST_F64, 1, (uint64_t[]){tasks}, t->loop.entropy);
+  return st ? st : brc_st_writer_copy(w, "loop/denominators", BRC_ST_F64, 1, (uint64_t[]){tasks}, t->loop.denominators);
+}
+
+brc_status brc_checkpoint_save(brc_trainer *t) {
+  char state[2 * BRC_TEXT], rows[2 * BRC_TEXT], folder[2 * BRC_TEXT];
+  paths(t->config.run, state, rows);
+  snprintf(folder, sizeof folder, "%s/checkpoint", t->config.run);
+  brc_st_writer *w = NULL;
+  brc_status st = brc_mkdirs(folder);
+  if (!st) st = brc_st_writer_new(&w);
+  if (!st) st = brc_st_writer_meta(w, "format", "brc-checkpoint");
+  if (!st) st = brc_st_writer_meta(w, "format_version", FORMAT_VERSION);
+  if (!st) st = brc_agent_save(t->agent, w, "");
+  if (!st) st = brc_normalizer_state_add(t->normalizer, w, "");
+  if (!st) st = add_loop(t, w);
+  if (!st) st = brc_replay_save_rows(t->replay, rows);
+  if (!st) st = brc_replay_state_add(t->replay, w);
+  if (!st) st = brc_st_write(w, state);
+  if (!st) brc_replay_committed(t->replay);
+  if (w) brc_st_writer_free(w);
+  return st;
+}
+
+static brc_status open_state(const char *path, brc_st_file **f) {
+  brc_status st = brc_st_open(f, path);
+  if (st) return st;
+  const char *format = brc_st_meta(*f, "format"), *version = brc_st_meta(*f, "format_version");
+  if (!format || strcmp(format, "brc-checkpoint")) st = brc_fail(BRC_E_FORMAT, "%s is not a checkpoint of brc", path);
+  else if (!version || strcmp(version, FORMAT_VERSION)) st = brc_fail(BRC_E_FORMAT, "%s has format version %s; this brc reads " FORMAT_VERSION, path, version ? version : "(none)");
+  if (st) brc_st_close(*f);
+  return st;
+}
+
+static brc_status take(const brc_st_file *f, const char *name, brc_st_dtype type, uint64_t count, void *out) {
+  const brc_st_tensor *t;
+  brc_status st = brc_st_need(f, type, count, &t, "%s", name);
+  if (!st) memcpy(out, t->data, count * brc_st_dtype_bytes(type));
+  return st;
+}
+
+brc_status brc_checkpoint_load(brc_trainer *t) {
+  char state[2 * BRC_TEXT], rows[2 * BRC_TEXT];
+  paths(t->config.run, state, rows);
+  const brc_agent_config *c = &t->config.agent;
+  uint64_t tasks = (uint64_t)c->tasks, counters[2];
+  size_t bytes = brc_env_pool_state_bytes(t->envs);
+  brc_st_file *f;
+  brc_status st = open_state(state, &f);
+  if (st) return st;
+  void *envs = malloc(bytes + 1);
+  if (!envs) st = brc_fail(BRC_E_NOMEM, "out of memory for the environments' state");
+  if (!st) st = take(f, "loop/envs", BRC_ST_U8, bytes, envs);
+  if (!st) st = brc_env_pool_load(t->envs, envs, bytes);
+  free(envs);
+  if (!st) st = take(f, "loop/steps", BRC_ST_U64, 2, counters);
+  if (!st) st = take(f, "loop/obs", BRC_ST_F32, tasks * (uint64_t)c->obs_dim, t->loop.obs);
+  if (!st) st = take(f, "loop/stats", BRC_ST_F64, tasks * sizeof *t->stats / 8, t->stats);
+  if (!st) st = take(f, "loop/metrics", BRC_ST_F64, BRC_METRIC_COUNT, t->loop.metrics);
+  if (!st) st = take(f, "loop/entropy", BRC_ST_F64, tasks, t->loop.entropy);
+  if (!st) st = take(f, "loop/denominators", BRC_ST_F64, tasks, t->loop.denominators);
+  if (!st) st = brc_agent_load(t->agent, f, "");
+  if (!st) st = brc_normalizer_load(t->normalizer, f, "");
+  if (!st) st = brc_replay_load(t->replay, f, rows);
+  if (!st) {
+    t->loop.step = counters[0];
+    t->loop.updates_done = counters[1];
+  }
+  // A task without saved state starts a new episode, and the log says so.
+  for (size_t i = 0; !st && i < t->config.task_count; i++) {
+    if (t->config.tasks[i]->save) continue;
+    fprintf(stderr, "brc: task '%s' cannot save its state: its episode starts anew\n", t->config.tasks[i]->name);
+    st = brc_env_pool_reset_one(t->envs, i, t->loop.obs + i * (size_t)c->obs_dim);
+  }
+  brc_st_close(f);
+  return st;
+}
+
+brc_status brc_checkpoint_load_agent(brc_agent *agent, const char *run, uint64_t *step) {
+  char state[2 * BRC_TEXT], rows[2 * BRC_TEXT];
+  paths(run, state, rows);
+  uint64_t counters[2] = {0};
+  brc_st_file *f;
+  brc_status st = open_state(state, &f);
+  if (st) return st;
+  st = take(f, "loop/steps", BRC_ST_U64, 2, counters);
+  if (!st) st = brc_agent_load(agent, f, "");
+  *step = counters[0];
+  brc_st_close(f);
+  return st;
+}

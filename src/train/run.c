@@ -1,0 +1,221 @@
+// The run folder: config.json, log.csv (a row per evaluation), train.csv.
+#include "train/train.h"
+#include "base/file.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void in_run(const brc_trainer *t, const char *name, char path[2 * BRC_TEXT]) { snprintf(path, 2 * BRC_TEXT, "%s/%s", t->config.run, name); }
+
+bool brc_run_exists(const char *run) {
+  char path[2 * BRC_TEXT];
+  snprintf(path, sizeof path, "%s/config.json", run);
+  return brc_path_exists(path);
+}
+
+//------------------------ 1. config.json -----------------------------------------
+// FNV-1a, 64 bits: tells whether a task's file is the one that the run began with.
+static void hash_file(const char *path, char out[32]) {
+  char *data;
+  size_t n;
+  uint64_t h = 0xcbf29ce484222325u;
+  snprintf(out, 32, "unreadable");
+  if (brc_file_read(path, &data, &n)) return;
+  for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)data[i]) * 0x100000001b3u;
+  free(data);
+  snprintf(out, 32, "%016llx", (unsigned long long)h);
+}
+
+brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
+  char path[2 * BRC_TEXT];
+  brc_status st = brc_mkdirs(t->config.run);
+  if (st) return st;
+  cJSON *root = cJSON_CreateObject(), *tasks = cJSON_AddArrayToObject(root, "tasks"), *assets = cJSON_AddObjectToObject(root, "assets_fnv1a64"), *words = NULL;
+  for (size_t i = 0; i < t->config.task_count; i++) {
+    const brc_env_def *d = t->config.tasks[i];
+    char file[4096], hash[32];
+    cJSON_AddItemToArray(tasks, cJSON_CreateString(d->name));
+    if (!d->asset || cJSON_HasObjectItem(assets, d->asset) || brc_assets_find(&t->assets, d->asset, file, sizeof file)) continue;
+    hash_file(file, hash);
+    cJSON_AddStringToObject(assets, d->asset, hash);
+  }
+  brc_option_set set = brc_train_option_set(&t->config);
+  // What was chosen for the user is fixed from here on: a resumed run uses the same.
+  snprintf(t->config.backend, sizeof t->config.backend, "%s", t->device->backend->name);
+  const char *const *providers = t->device->backend->gemm_providers(t->device);
+  if (!*t->config.gemm && providers && providers[0]) snprintf(t->config.gemm, sizeof t->config.gemm, "%s", providers[0]);
+  brc_options_to_json(&set, root);
+  cJSON_DeleteItemFromObject(root, "run");
+  cJSON_AddNumberToObject(root, "target_entropy", t->config.agent.target_entropy);
+  cJSON_AddStringToObject(root, "version", BRC_VERSION);
+  cJSON_AddStringToObject(root, "device_name", t->device->info.name);
+  cJSON_AddStringToObject(root, "driver", t->device->info.driver);
+  cJSON_AddStringToObject(root, "mujoco", "3.1.6");
+  words = cJSON_AddArrayToObject(root, "command_line");
+  for (int i = 0; i < argc; i++) cJSON_AddItemToArray(words, cJSON_CreateString(argv[i]));
+  char *text = cJSON_Print(root);
+  cJSON_Delete(root);
+  if (!text) return brc_fail(BRC_E_NOMEM, "out of memory for config.json");
+  in_run(t, "config.json", path);
+  st = brc_file_write_all(path, text, strlen(text));
+  free(text);
+  return st;
+}
+
+brc_status brc_run_read_config(const char *run, brc_train_config *c) {
+  char path[2 * BRC_TEXT];
+  snprintf(path, sizeof path, "%s/config.json", run);
+  char *text;
+  size_t bytes;
+  brc_status st = brc_file_read(path, &text, &bytes);
+  if (st == BRC_E_NOT_FOUND) return brc_fail(st, "'%s' is no run folder: it has no config.json", run);
+  if (st) return st;
+  cJSON *root = cJSON_ParseWithLength(text, bytes);
+  free(text);
+  const cJSON *tasks = cJSON_GetObjectItemCaseSensitive(root, "tasks"), *item;
+  if (!cJSON_IsObject(root) || !cJSON_IsArray(tasks)) {
+    cJSON_Delete(root);
+    return brc_fail(BRC_E_FORMAT, "%s is not a run's configuration (a JSON object with \"tasks\")", path);
+  }
+  brc_option_set set = brc_train_option_set(c);
+  brc_options_default(&set);
+  st = brc_options_from_json(&set, root);
+  if (st) brc_fail_prefix(st, "%s: ", path);
+  c->task_count = 0;
+  cJSON_ArrayForEach(item, tasks) {
+    if (!st && !cJSON_IsString(item)) st = brc_fail(BRC_E_FORMAT, "%s: a task is not a text", path);
+    if (!st) st = brc_train_add_tasks(c, item->valuestring);
+  }
+  cJSON_Delete(root);
+  snprintf(c->run, sizeof c->run, "%s", run);
+  return st;
+}
+
+//------------------------ 2. Logs -------------------------------------------------
+static brc_status append(const brc_trainer *t, const char *name, const char *header, const char *row) {
+  char path[2 * BRC_TEXT];
+  in_run(t, name, path);
+  bool fresh = !brc_path_exists(path);
+  FILE *f = fopen(path, "a");
+  if (!f) return brc_fail(BRC_E_IO, "%s: %s", path, strerror(errno));
+  bool bad = (fresh && fputs(header, f) < 0) || fputs(row, f) < 0;
+  bad |= fclose(f) != 0;
+  return bad ? brc_fail(BRC_E_IO, "%s: a row could not be written: %s", path, strerror(errno)) : BRC_OK;
+}
+
+// A growing line of text.
+typedef struct text { char *s; size_t n; } text;
+static void put(text *x, const char *fmt, ...) BRC_PRINTF(2, 3);
+static void put(text *x, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  char *more = NULL;
+  int n = vasprintf(&more, fmt, ap);
+  va_end(ap);
+  char *s = n < 0 ? NULL : realloc(x->s, x->n + (size_t)n + 1);
+  if (s) {
+    memcpy(s + x->n, more, (size_t)n + 1);
+    x->s = s;
+    x->n += (size_t)n;
+  }
+  if (n >= 0) free(more);
+}
+
+static double wall_s(const brc_trainer *t) { return t->wall_before_s + brc_now_s() - t->started_s; }
+
+// What the networks look like from 32 stored rows of one task, nothing applied.
+static brc_status inspect(brc_trainer *t, size_t task, brc_batch *b, double metrics[BRC_METRIC_COUNT]) {
+  uint32_t pairs[2 * BRC_INSPECT_ROWS], size = brc_replay_size(t->replay);
+  uint64_t step = t->loop.step;
+  brc_status st = brc_replay_sample(t->replay, BRC_INSPECT_ROWS, t->config.agent.seed ^ 0x5bd1e995u, step, (uint32_t)task * BRC_INSPECT_ROWS, pairs);
+  for (int i = 0; i < BRC_INSPECT_ROWS; i++) pairs[2 * i] = (uint32_t)task, pairs[2 * i + 1] %= size;
+  brc_replay_batch out = {.obs = b->obs, .next_obs = b->next_obs, .action = b->action, .reward = b->reward, .mask = b->mask, .task = b->task,
+                          .obs_pitch = b->pitch_obs, .next_obs_pitch = b->pitch_obs, .action_pitch = b->pitch_action};
+  if (!st) st = brc_replay_gather(t->replay, NULL, BRC_INSPECT_ROWS, pairs, &out);
+  if (!st) brc_normalizer_apply(BRC_INSPECT_ROWS, b->task, t->loop.denominators, b->reward, 0);
+  return st ? st : brc_agent_inspect(t->agent, b, step * t->config.task_count + task, metrics);
+}
+
+brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
+  static const char *const columns[] = {"eval_return", "eval_success", "train_return", "train_success", "episode_length", "critic_loss", "entropy", "q_mean", "reward_scale", "critic_gnorm"};
+  size_t n = t->config.task_count;
+  bool learning = t->loop.updates_done > 0;
+  text header = {0}, row = {0};
+  brc_batch b = {0};
+  double alpha;
+  brc_status st = brc_agent_alpha(t->agent, &alpha);
+  if (!st && learning) st = brc_batch_create(t->agent, BRC_INSPECT_ROWS, &b);
+  put(&header, "env_steps,grad_steps,wall_s,device_s,alpha");
+  put(&row, "%llu,%llu,%.3f,%.3f,%.9g", (unsigned long long)t->loop.step, (unsigned long long)t->loop.updates_done, wall_s(t), t->loop.phase_s[BRC_PHASE_UPDATE] + t->loop.phase_s[BRC_PHASE_ACT], alpha);
+  for (size_t i = 0; !st && i < n; i++) {
+    brc_task_stats *s = &t->stats[i];
+    double m[BRC_METRIC_COUNT], e = s->episodes;
+    for (int k = 0; k < BRC_METRIC_COUNT; k++) m[k] = NAN;
+    if (learning) st = inspect(t, i, &b, m);
+    double values[] = {eval[i].return_mean, eval[i].success, s->return_sum / e, s->success_sum / e, s->length_sum / e, m[BRC_METRIC_loss_critic], m[BRC_METRIC_entropy],
+                       m[BRC_METRIC_q_mean], learning ? t->loop.denominators[i] : NAN, m[BRC_METRIC_grad_norm_critic]};
+    for (size_t k = 0; k < BRC_COUNT(columns); k++) {
+      put(&header, ",%s/%s", columns[k], t->config.tasks[i]->name);
+      if (isnan(values[k])) put(&row, ",");  // nothing to report yet
+      else put(&row, ",%.9g", values[k]);
+    }
+    s->episodes = s->return_sum = s->success_sum = s->length_sum = 0;
+  }
+  put(&header, "\n");
+  put(&row, "\n");
+  if (!st) st = header.s && row.s ? append(t, "log.csv", header.s, row.s) : brc_fail(BRC_E_NOMEM, "out of memory for a log row");
+  free(header.s);
+  free(row.s);
+  brc_batch_free(&b);
+  return st;
+}
+
+brc_status brc_run_log_train(brc_trainer *t) {
+  text header = {0}, row = {0};
+  put(&header, "env_steps,grad_steps,wall_s");
+  put(&row, "%llu,%llu,%.3f", (unsigned long long)t->loop.step, (unsigned long long)t->loop.updates_done, wall_s(t));
+  for (int m = 0; m < BRC_METRIC_COUNT; m++) {
+    put(&header, ",%s", brc_metric_names[m]);
+    if (t->loop.updates_done) put(&row, ",%.9g", t->loop.metrics[m]);
+    else put(&row, ",");
+  }
+  static const char *const phases[] = {"act_s", "env_s", "data_s", "update_s"};
+  for (int i = 0; i < 4; i++) {
+    put(&header, ",%s", phases[i]);
+    put(&row, ",%.3f", t->loop.phase_s[i]);
+  }
+  put(&header, "\n");
+  put(&row, "\n");
+  brc_status st = header.s && row.s ? append(t, "train.csv", header.s, row.s) : brc_fail(BRC_E_NOMEM, "out of memory for a log row");
+  free(header.s);
+  free(row.s);
+  return st;
+}
+
+// Keep the header and the rows up to `step`; a half-written last row goes too. *wall: that of the last row kept.
+static brc_status rewind_file(const brc_trainer *t, const char *name, uint64_t step, double *wall) {
+  char path[2 * BRC_TEXT];
+  in_run(t, name, path);
+  char *data;
+  size_t bytes, keep = 0;
+  brc_status st = brc_file_read(path, &data, &bytes);
+  if (st == BRC_E_NOT_FOUND) return BRC_OK;
+  if (st) return st;
+  for (char *line = data, *end; (end = strchr(line, '\n')); line = end + 1) {
+    if (line != data) {
+      if (strtoull(line, NULL, 10) > step) break;
+      const char *second = strchr(line, ','), *third = second ? strchr(second + 1, ',') : NULL;
+      if (third) *wall = fmax(*wall, strtod(third + 1, NULL));
+    }
+    keep = (size_t)(end + 1 - data);
+  }
+  if (keep != bytes) st = brc_file_write_all(path, data, keep);
+  free(data);
+  return st;
+}
+
+brc_status brc_run_rewind(brc_trainer *t) {
+  brc_status st = rewind_file(t, "log.csv", t->loop.step, &t->wall_before_s);
+  return st ? st : rewind_file(t, "train.csv", t->loop.step, &t->wall_before_s);
+}

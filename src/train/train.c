@@ -1,0 +1,314 @@
+#include "train/train.h"
+#include "base/file.h"
+#include "base/philox.h"
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+//------------------------ 1. Options --------------------------------------------
+#define X(type_, field_, name_, lo_, hi_, default_, help_) {name_, BRC_OPT_##type_, offsetof(brc_train_config, field_), lo_, hi_, default_, NULL, help_},
+#define TEXT(name, field, fallback, choices, help) {name, BRC_OPT_TEXT, offsetof(brc_train_config, field), 0, 0, fallback, choices, help}
+const brc_option brc_train_options[] = {
+    BRC_TRAIN_OPTIONS(X) TEXT("normalizer", normalizer, "published", "published|paper", "reward normaliser's bootstrap and entropy term"),
+    TEXT("run", run, "", NULL, "run folder; default runs/TASKS-sSEED"),
+    TEXT("assets", assets, "", NULL, "folder with the environments' files, searched first"),
+    {"quiet", BRC_OPT_FLAG, offsetof(brc_train_config, quiet), 0, 0, "false", NULL, "no progress line"},
+    {"json", BRC_OPT_FLAG, offsetof(brc_train_config, json), 0, 0, "false", NULL, "one JSON object on standard output, nothing else there"}};
+const size_t brc_train_option_count = BRC_COUNT(brc_train_options);
+const brc_option brc_device_option_rows[] = {
+    TEXT("backend", backend, "auto", "auto|host|opencl", "where the networks run; auto: a GPU if there is one, else host"),
+    TEXT("device", device, "0", NULL, "device of the backend: number, PCI address or UUID (brc devices)"),
+    TEXT("precision", precision, "fp32", "fp32|tf32|bf16|fp16", "inputs of matrix products"),
+    TEXT("gemm", gemm, "", NULL, "force this GEMM provider (brc bench gemm shows them)"), BRC_DEVICE_OPTIONS(X)};
+const size_t brc_device_option_count = BRC_COUNT(brc_device_option_rows);
+#undef TEXT
+#undef X
+
+brc_option_set brc_train_option_set(brc_train_config *c) {
+  return (brc_option_set){.tables = {{brc_train_options, brc_train_option_count, c, "Training"},
+                                     {brc_agent_options, brc_agent_option_count, &c->agent, "BRC"},
+                                     {brc_device_option_rows, brc_device_option_count, c, "Device"}},
+                          .count = 3};
+}
+
+// A device by PCI address or UUID.
+static brc_status device_index(const brc_backend *b, const char *text, int *index) {
+  brc_device_info info[64];
+  size_t count = 0;
+  brc_status st = b->list(info, BRC_COUNT(info), &count);
+  if (st) return st;
+  for (size_t i = 0; i < count && i < BRC_COUNT(info); i++)
+    if ((*info[i].pci && !strcasecmp(info[i].pci, text)) || (*info[i].uuid && !strcasecmp(info[i].uuid, text))) {
+      *index = info[i].index;
+      return BRC_OK;
+    }
+  return brc_fail(BRC_E_NOT_FOUND, "option --device: '%s' is no device of backend %s (a number, PCI address or UUID; see brc devices)", text, b->name);
+}
+
+brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out) {
+  if (strcmp(c->precision, "fp32"))
+    return brc_fail(BRC_E_UNSUPPORTED, "option --precision: %s is not available in this version on any backend; use fp32", c->precision);
+  brc_device_options o = {.threads = (int)c->threads, .gemm = *c->gemm ? c->gemm : NULL, .pool = pool};
+  char *end;
+  long index = strtol(c->device, &end, 10);
+  int i = (int)index;
+  if (end == c->device || *end || index < 0 || index > 4096) {
+    const brc_backend *b = brc_backend_find(c->backend);
+    if (!b) return brc_fail(BRC_E_USAGE, "option --device: '%s' needs --backend", c->device);
+    brc_status st = device_index(b, c->device, &i);
+    if (st) return st;
+  }
+  return brc_device_open(out, c->backend, i, &o);
+}
+
+brc_status brc_train_add_tasks(brc_train_config *c, const char *name) {
+  return brc_env_resolve(name, c->tasks, BRC_COUNT(c->tasks), &c->task_count);
+}
+
+brc_status brc_train_resolve(brc_train_config *c) {
+  brc_agent_config *a = &c->agent;
+  if (!c->task_count) return brc_fail(BRC_E_USAGE, "no task is given; brc tasks lists them");
+  a->tasks = (int64_t)c->task_count;
+  a->obs_dim = a->action_dim = 0;
+  for (size_t i = 0; i < c->task_count; i++) {
+    if (c->tasks[i]->obs_dim > a->obs_dim) a->obs_dim = c->tasks[i]->obs_dim;
+    if (c->tasks[i]->act_dim > a->action_dim) a->action_dim = c->tasks[i]->act_dim;
+  }
+  a->seed = (uint64_t)c->seed;
+  a->target_entropy = NAN;
+  brc_status st = brc_agent_config_resolve(a);
+  if (st) return st;
+  int64_t rows = c->start < c->capacity ? c->start : c->capacity;
+  if (c->utd && a->batch > rows * a->tasks)
+    return brc_fail(BRC_E_USAGE, "option --batch: %lld is more than the %lld transitions stored when updates begin (--start %lld, --capacity %lld, %lld tasks); lower --batch or raise these",
+                    (long long)a->batch, (long long)(rows * a->tasks), (long long)c->start, (long long)c->capacity, (long long)a->tasks);
+  if (!*c->run) {
+    snprintf(c->run, sizeof c->run, "runs/%.200s%s-s%lld", c->tasks[0]->name, c->task_count > 1 ? "-and-more" : "", (long long)c->seed);
+  }
+  return BRC_OK;
+}
+
+//------------------------ 2. The world of training -------------------------------
+static brc_status random_action(void *self, uint64_t step, float *action) {
+  brc_trainer *t = self;
+  const brc_agent_config *c = &t->config.agent;
+  uint32_t n = (uint32_t)(c->tasks * c->action_dim);
+  for (uint32_t i = 0; i < n; i++) {
+    brc_u4 r = brc_philox(i >> 2, (uint32_t)step, (uint32_t)(step >> 32), BRC_STREAM_RANDOM_ACT, (uint32_t)c->seed, (uint32_t)(c->seed >> 32));
+    uint32_t words[4] = {r.x, r.y, r.z, r.w};
+    action[i] = 2 * brc_uniform(words[i & 3]) - 1;
+  }
+  return BRC_OK;
+}
+
+static brc_status step_tasks(void *self, uint64_t step, const double *chosen, float *action, float *next_obs, float *reward, uint8_t *terminal, uint8_t *truncated) {
+  (void)step, (void)chosen;
+  brc_trainer *t = self;
+  brc_status st = brc_env_pool_step(t->envs, action, next_obs, t->results, NULL);
+  for (size_t i = 0; !st && i < t->config.task_count; i++) {
+    const brc_env_result *r = &t->results[i];
+    brc_task_stats *s = &t->stats[i];
+    reward[i] = (float)r->reward;
+    terminal[i] = r->terminated;
+    truncated[i] = r->truncated;
+    s->now_return += r->reward;
+    s->now_success = fmax(s->now_success, r->success);
+    s->now_length += 1;
+    if (!r->terminated && !r->truncated) continue;
+    s->episodes += 1;
+    s->return_sum += s->last_return = s->now_return;
+    s->success_sum += s->now_success;
+    s->length_sum += s->now_length;
+    s->now_return = s->now_success = s->now_length = 0;
+  }
+  return st;
+}
+
+static brc_status reset_task(void *self, uint64_t step, size_t task, float *obs_row) {
+  (void)step;
+  return brc_env_pool_reset_one(((brc_trainer *)self)->envs, task, obs_row);
+}
+
+static brc_status sample(void *self, const brc_replay *replay, uint64_t step, uint32_t count, uint32_t *pairs) {
+  return brc_replay_sample(replay, count, ((brc_trainer *)self)->config.agent.seed, step, 0, pairs);
+}
+
+//------------------------ 3. Create, free ----------------------------------------
+brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config) {
+  brc_trainer *t = calloc(1, sizeof *t);
+  if (!t) return brc_fail(BRC_E_NOMEM, "out of memory");
+  t->config = *config;
+  t->started_s = brc_now_s();
+  t->assets.extra = *t->config.assets ? t->config.assets : NULL;
+  const brc_agent_config *a = &t->config.agent;
+  size_t n = config->task_count;
+  t->stats = calloc(n, sizeof *t->stats);
+  t->results = calloc(n, sizeof *t->results);
+  brc_status st = t->stats && t->results ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory");
+  if (!st) st = brc_pool_create(&t->pool, (int)config->threads);
+  if (!st) st = brc_open_device(&t->config, t->pool, &t->device);
+  if (!st) st = brc_env_pool_create(&t->envs, t->config.tasks, n, a->seed, &t->assets, t->pool);
+  // Rows between two checkpoints, from the capacity alone: the files' layout must not depend on the interval. With a longer
+  // interval the replay asks for a checkpoint before it is due (brc_replay_must_save).
+  uint32_t slack = (uint32_t)(config->capacity / 16 > 4096 ? config->capacity / 16 : 4096);
+  if (!st) st = brc_replay_create(&t->replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim, (uint32_t)config->capacity, slack);
+  bool paper = !strcmp(config->normalizer, "paper");
+  if (!st) st = brc_normalizer_create(&t->normalizer, &(brc_normalizer_config){.tasks = (uint32_t)a->tasks, .discount = a->discount, .paper = paper});
+  if (!st) st = brc_agent_create(&t->agent, a, t->device, (brc_agent_flags){.taps = paper});
+  brc_world world = {.self = t, .random_action = random_action, .step = step_tasks, .reset = reset_task, .sample = sample};
+  brc_loop_config lc = {.start = (uint64_t)config->start, .updates = (uint32_t)config->utd, .paper_normalizer = paper};
+  if (!st) {
+    st = brc_loop_init(&t->loop, &lc, t->agent, t->replay, t->normalizer, &world, t->pool);
+    t->looping = !st;
+  }
+  if (st) {
+    brc_trainer_free(t);
+    return st;
+  }
+  *out = t;
+  return BRC_OK;
+}
+
+void brc_trainer_free(brc_trainer *t) {
+  if (!t) return;
+  if (t->looping) brc_loop_free(&t->loop);
+  brc_agent_free(t->agent);
+  brc_normalizer_destroy(t->normalizer);
+  brc_replay_destroy(t->replay);
+  brc_env_pool_destroy(t->envs);
+  brc_device_close(t->device);
+  brc_pool_destroy(t->pool);
+  free(t->stats);
+  free(t->results);
+  free(t);
+}
+
+brc_status brc_trainer_init(brc_trainer *t) {
+  brc_status st = brc_agent_init(t->agent);
+  return st ? st : brc_env_pool_reset(t->envs, t->loop.obs);
+}
+
+//------------------------ 4. Evaluation ------------------------------------------
+// The seed of an evaluation after `step` steps: other starts than training's, other ones each time.
+static uint64_t eval_seed(uint64_t seed, uint64_t step) {
+  brc_u4 r = brc_philox((uint32_t)step, (uint32_t)(step >> 32), 0, BRC_STREAM_EVAL, (uint32_t)seed, (uint32_t)(seed >> 32));
+  return (uint64_t)r.x << 32 | r.y;
+}
+
+brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes, uint64_t seed,
+                        const brc_assets *assets, brc_pool *pool, brc_eval_result *out) {
+  const brc_agent_config *c = &agent->config;
+  size_t n = count * episodes, o = (size_t)c->obs_dim, a = (size_t)c->action_dim, left = n;
+  brc_actor *actor = NULL;
+  brc_env_pool *envs = NULL;
+  const brc_env_def **defs = calloc(n, sizeof *defs);
+  float *obs = calloc(n * o, 4), *next = calloc(n * o, 4), *action = calloc(n * a, 4);
+  int32_t *task = calloc(n, 4);
+  uint8_t *done = calloc(n, 1);
+  brc_env_result *results = calloc(n, sizeof *results);
+  double *sums = calloc(3 * n, sizeof *sums);  // return, success, length of every episode
+  brc_status st = defs && obs && next && action && task && done && results && sums ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory for %zu evaluation episodes", n);
+  for (size_t i = 0; !st && i < n; i++) {
+    defs[i] = tasks[i / episodes];
+    task[i] = (int32_t)(i / episodes);
+  }
+  if (!st) st = brc_env_pool_create(&envs, defs, n, seed, assets, pool);
+  if (!st) st = brc_env_pool_reset(envs, obs);
+  if (!st) st = brc_actor_create(&actor, agent, (uint32_t)n, BRC_ACT_MEAN, false);
+  while (!st && left) {
+    st = brc_actor_run(actor, BRC_F32, obs, task, NULL, 0, action, NULL);
+    for (size_t i = 0; !st && i < n * a; i++) {
+      if (!isfinite(action[i])) st = brc_fail(BRC_E_VALUE, "evaluation: the action of task '%s' is not finite", defs[i / a]->name);
+      action[i] = fminf(fmaxf(action[i], -1), 1);
+    }
+    if (!st) st = brc_env_pool_step(envs, action, next, results, done);
+    for (size_t i = 0; !st && i < n; i++) {
+      if (done[i]) continue;
+      memcpy(obs + i * o, next + i * o, o * 4);
+      sums[3 * i] += results[i].reward;
+      sums[3 * i + 1] = fmax(sums[3 * i + 1], results[i].success);
+      sums[3 * i + 2] += 1;
+      done[i] = results[i].terminated || results[i].truncated;
+      left -= done[i];
+    }
+  }
+  for (size_t t = 0; !st && t < count; t++) {
+    brc_eval_result r = {0};
+    double squares = 0;
+    for (size_t e = 0; e < episodes; e++) {
+      const double *s = sums + 3 * (t * episodes + e);
+      r.return_mean += s[0] / episodes;
+      squares += s[0] * s[0] / episodes;
+      r.success += s[1] / episodes;
+      r.length += s[2] / episodes;
+    }
+    r.return_std = sqrt(fmax(0, squares - r.return_mean * r.return_mean));
+    out[t] = r;
+  }
+  brc_actor_free(actor);
+  brc_env_pool_destroy(envs);
+  void *all[] = {defs, obs, next, action, task, done, results, sums};
+  for (size_t i = 0; i < BRC_COUNT(all); i++) free(all[i]);
+  return st;
+}
+
+//------------------------ 5. The run ---------------------------------------------
+static void progress(brc_trainer *t, uint64_t first, double since, const brc_eval_result *eval, bool line) {
+  if (t->config.quiet) return;
+  bool terminal = isatty(STDERR_FILENO);
+  if (!terminal && !line) return;
+  double s = brc_now_s() - since, done = (double)(t->loop.step - first), rate = s > 0 ? done / s : 0;
+  double left = rate > 0 ? (double)((uint64_t)t->config.steps - t->loop.step) / rate : 0;
+  fprintf(stderr, "%sstep %llu/%lld  %.0f steps/s  ETA %d:%02d:%02d  alpha %.3g ", terminal ? "\r\033[K" : "", (unsigned long long)t->loop.step, (long long)t->config.steps, rate,
+          (int)(left / 3600), (int)(left / 60) % 60, (int)left % 60, t->loop.metrics[BRC_METRIC_temperature]);
+  for (size_t i = 0; i < t->config.task_count && i < 4; i++) {
+    if (eval) fprintf(stderr, " %s eval %.4g", t->config.tasks[i]->name, eval[i].return_mean);
+    else fprintf(stderr, " %s %.4g", t->config.tasks[i]->name, t->stats[i].last_return);
+  }
+  if (t->config.task_count > 4) fprintf(stderr, " ...");
+  if (!terminal || line) fprintf(stderr, "\n");
+  fflush(stderr);
+}
+
+static brc_status evaluate_and_log(brc_trainer *t, uint64_t first, double since) {
+  size_t n = t->config.task_count;
+  brc_eval_result *eval = calloc(n, sizeof *eval);
+  if (!eval) return brc_fail(BRC_E_NOMEM, "out of memory");
+  brc_status st = brc_evaluate(t->agent, t->config.tasks, n, (uint32_t)t->config.eval_episodes, eval_seed(t->config.agent.seed, t->loop.step), &t->assets, t->pool, eval);
+  if (!st) st = brc_run_log_eval(t, eval);
+  if (!st) progress(t, first, since, eval, true);
+  free(eval);
+  return st;
+}
+
+brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop) {
+  const brc_train_config *c = &t->config;
+  uint64_t end = (uint64_t)c->steps, first = t->loop.step, saved = t->loop.step;
+  double since = brc_now_s(), shown = since, plain = since;
+  brc_status st = BRC_OK;
+  while (!st && t->loop.step < end && !(stop && *stop)) {
+    st = brc_loop_step(&t->loop);
+    if (st) break;
+    uint64_t i = t->loop.step;
+    if (i % (uint64_t)c->log_interval == 0) st = brc_run_log_train(t);
+    if (!st && c->eval_interval && i % (uint64_t)c->eval_interval == 0) st = evaluate_and_log(t, first, since);
+    if (!st && (i % (uint64_t)c->checkpoint_interval == 0 || brc_replay_must_save(t->replay))) {
+      st = brc_checkpoint_save(t);
+      saved = i;
+    }
+    double now = brc_now_s();
+    if (now - shown > 0.5) {
+      bool line = now - plain > 30 && !isatty(STDERR_FILENO);
+      progress(t, first, since, NULL, line);
+      shown = now;
+      if (line) plain = now;
+    }
+  }
+  if (!st && t->loop.step != saved) st = brc_checkpoint_save(t);
+  if (!st && stop && *stop && t->loop.step < end)
+    return brc_fail(BRC_E_STOPPED, "stopped at step %llu; go on with: brc train --resume %s", (unsigned long long)t->loop.step, c->run);
+  return st;
+}

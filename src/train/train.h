@@ -1,0 +1,105 @@
+// The trainer: tasks, device, agent and data put together; run folder, logs, evaluation, checkpoints.
+#ifndef BRC_TRAIN_H
+#define BRC_TRAIN_H
+#include "envs/env.h"
+#include "train/loop.h"
+#include <stdio.h>
+
+//------------------------ 1. Options --------------------------------------------
+//       type  field                option                 lo  hi     default    help
+#define BRC_TRAIN_OPTIONS(X)                                                                                                         \
+  X(INT,  seed,                "seed",                0,  9e15,  "0",       "seed of everything random")                             \
+  X(INT,  steps,               "steps",               0,  1e12,  "500000",  "environment steps per task")                            \
+  X(INT,  start,               "start",               1,  1e12,  "5000",    "first step with the policy and updates; random before") \
+  X(INT,  utd,                 "utd",                 0,  1024,  "2",       "updates per environment step")                          \
+  X(INT,  capacity,            "capacity",            1,  4e9,   "1000000", "replay rows per task")                                  \
+  X(INT,  eval_interval,       "eval-interval",       0,  1e12,  "25000",   "steps between evaluations; 0: none")                    \
+  X(INT,  eval_episodes,       "eval-episodes",       1,  10000, "10",      "episodes per task and evaluation")                      \
+  X(INT,  checkpoint_interval, "checkpoint-interval", 1,  4e9,   "25000",   "steps between checkpoints")                             \
+  X(INT,  log_interval,        "log-interval",        1,  1e12,  "1000",    "steps between rows of train.csv")
+#define BRC_DEVICE_OPTIONS(X)                                                                                                        \
+  X(INT,  threads,             "threads",             0,  4096,  "0",       "CPU threads; 0: all cores of this process")
+
+typedef struct brc_train_config {
+#define FIELD_INT(f) int64_t f;
+#define X(type, field, ...) FIELD_##type(field)
+  BRC_TRAIN_OPTIONS(X) BRC_DEVICE_OPTIONS(X)
+#undef X
+  char backend[BRC_TEXT], device[BRC_TEXT], precision[BRC_TEXT], gemm[BRC_TEXT], assets[BRC_TEXT], run[BRC_TEXT], normalizer[BRC_TEXT];
+  bool quiet, json;
+  brc_agent_config agent;
+  // The tasks, resolved.
+  const brc_env_def *tasks[256];
+  size_t task_count;
+} brc_train_config;
+
+extern const brc_option brc_train_options[], brc_device_option_rows[];
+extern const size_t brc_train_option_count, brc_device_option_count;
+// The tables that make up `brc train`: training, agent, device.
+brc_option_set brc_train_option_set(brc_train_config *c);
+// Backend, device, threads, GEMM provider and precision of a configuration.
+brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out);
+// Add the tasks that `name` stands for (a task or a benchmark).
+brc_status brc_train_add_tasks(brc_train_config *c, const char *name);
+// Dimensions from the tasks, then every check of the whole. E_USAGE or E_VALUE names the option.
+brc_status brc_train_resolve(brc_train_config *c);
+
+//------------------------ 2. A trainer ------------------------------------------
+// Statistics of the sampling policy's episodes since the last row of log.csv, and of the episode under way.
+typedef struct brc_task_stats {
+  double episodes, return_sum, success_sum, length_sum;
+  double now_return, now_success, now_length, last_return;
+} brc_task_stats;
+
+typedef struct brc_trainer {
+  brc_train_config config;
+  brc_assets assets;
+  brc_pool *pool;
+  brc_device *device;
+  brc_agent *agent;
+  brc_replay *replay;
+  brc_normalizer *normalizer;
+  brc_env_pool *envs;
+  brc_env_result *results;
+  brc_loop loop;
+  bool looping;
+  brc_task_stats *stats;
+  double device_s, wall_before_s;  // wall time of the run's earlier parts
+  double started_s;
+} brc_trainer;
+
+// Everything but the networks' values: device, agent, replay, environments. `config` is resolved and copied.
+brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config);
+void brc_trainer_free(brc_trainer *t);
+// Fresh networks, first episodes.
+brc_status brc_trainer_init(brc_trainer *t);
+
+//------------------------ 3. Evaluation -----------------------------------------
+typedef struct brc_eval_result {
+  double return_mean, return_std, success, length;  // over the episodes of one task; success: at any step of an episode
+} brc_eval_result;
+// `episodes` deterministic episodes of every task, all in parallel; every episode counts once. Starts depend on `seed` alone; nothing of
+// the training state changes. out [tasks].
+brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes, uint64_t seed,
+                        const brc_assets *assets, brc_pool *pool, brc_eval_result *out);
+
+//------------------------ 4. Checkpoints ----------------------------------------
+// RUN/checkpoint/state.safetensors is complete or absent; the rows of the replay lie beside it in replay.bin.
+brc_status brc_checkpoint_save(brc_trainer *t);
+brc_status brc_checkpoint_load(brc_trainer *t);
+bool brc_checkpoint_exists(const char *run);
+// Parameters only, for evaluation: the agent of RUN's configuration on `device`.
+brc_status brc_checkpoint_load_agent(brc_agent *agent, const char *run, uint64_t *step);
+
+//------------------------ 5. Run folder -----------------------------------------
+brc_status brc_run_create(brc_trainer *t, int argc, char **argv);                  // config.json, log.csv, train.csv
+brc_status brc_run_read_config(const char *run, brc_train_config *c);              // tasks and options of config.json
+bool brc_run_exists(const char *run);
+brc_status brc_run_rewind(brc_trainer *t);                                         // drop log rows behind the checkpoint
+brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval);          // a row of log.csv
+brc_status brc_run_log_train(brc_trainer *t);                                      // a row of train.csv
+
+// Train to config.steps: checkpoints, evaluations, logs, progress on stderr. *stop (a signal's flag) != 0: save and return
+// E_STOPPED. With nothing left to do it changes nothing.
+brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop);
+#endif
