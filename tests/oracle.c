@@ -188,12 +188,12 @@ static void oracle_reduce(const brc_op_params *params, const view *in, const vie
     for (uint32_t e = 0; e < in->members; e++)
       for (uint32_t r = 0; r < in->rows; r++) {
         double x = *at(in, e, r, c);
-        sum += x;
+        sum += params->reduce.mode == BRC_REDUCE_NORM ? x * x : x;
         low = fmin(low, x);
         high = fmax(high, x);
       }
     if (params->reduce.mode == BRC_REDUCE_SUM) *at(out, 0, 0, c) = params->reduce.scale * sum;
-    if (params->reduce.mode == BRC_REDUCE_ROOT) *at(out, 0, 0, c) = sqrt(sum);
+    if (params->reduce.mode == BRC_REDUCE_ROOT || params->reduce.mode == BRC_REDUCE_NORM) *at(out, 0, 0, c) = sqrt(sum);
     if (params->reduce.mode == BRC_REDUCE_STATS) *at(out, 0, 0, 0) = sum / ((double)in->members * in->rows);
   }
   if (params->reduce.mode == BRC_REDUCE_STATS) {

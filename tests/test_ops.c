@@ -638,7 +638,7 @@ static void cases_segment_sum(void) {
 
 static void cases_reduce(void) {
   static const uint32_t rows[] = {1, 7, 33, 257, 1025};
-  for (uint32_t mode = BRC_REDUCE_SUM; mode <= BRC_REDUCE_STATS; mode++)
+  for (uint32_t mode = BRC_REDUCE_SUM; mode <= BRC_REDUCE_NORM; mode++)
     for (size_t s = 0; s < BRC_COUNT(rows); s++)
       for (uint32_t cols = 1; cols <= (mode == BRC_REDUCE_STATS ? 1 : 4); cols++)
         for (uint32_t members = 1; members <= 2; members++) {

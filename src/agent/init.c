@@ -13,13 +13,12 @@
 static void orthonormal_panel(float *v, uint32_t rows, uint32_t n) {
   for (uint32_t i = 0; i < rows; i++) {
     float *x = v + (size_t)i * n;
-    for (int pass = 0; pass < 2; pass++)
-      for (uint32_t j = 0; j < i; j++) {
-        const float *q = v + (size_t)j * n;
-        double dot = 0;
-        for (uint32_t k = 0; k < n; k++) dot += (double)x[k] * q[k];
-        for (uint32_t k = 0; k < n; k++) x[k] = (float)(x[k] - dot * q[k]);
-      }
+    for (uint32_t j = 0; j < i; j++) {
+      const float *q = v + (size_t)j * n;
+      double dot = 0;
+      for (uint32_t k = 0; k < n; k++) dot += (double)x[k] * q[k];
+      for (uint32_t k = 0; k < n; k++) x[k] = (float)(x[k] - dot * q[k]);
+    }
     double sum = 0;
     for (uint32_t k = 0; k < n; k++) sum += (double)x[k] * x[k];
     double scale = 1 / sqrt(sum);
@@ -27,20 +26,21 @@ static void orthonormal_panel(float *v, uint32_t rows, uint32_t n) {
   }
 }
 
-// Gaussian rows made orthonormal one after the other (Gram and Schmidt, by panels, twice): the Q of a QR whose R has a
-// positive diagonal, which is what the sign correction of Q by R's signs gives (Haar-distributed).
+// Gaussian rows made orthonormal one after the other (Gram and Schmidt, by panels): the Q of a QR whose R has a positive
+// diagonal, which is what the sign correction of Q by R's signs gives (Haar-distributed). Everything twice: what is left of
+// the last rows of a square matrix is small, and its rounding errors with it are not.
 static void orthonormal_rows(brc_pool *pool, float *v, uint32_t rows, uint32_t n, float *scratch) {
   for (uint32_t r = 0; r < rows; r += PANEL) {
     uint32_t b = rows - r < PANEL ? rows - r : PANEL;
     float *panel = v + (size_t)r * n;
     for (int pass = 0; pass < 2; pass++) {
-      if (!r) break;
-      // scratch [b, r] = panel Vᵀ; panel -= scratch V
-      brc_host_gemm(pool, &(brc_host_gemm_args){.tb = true, .m = b, .n = r, .k = n, .batch = 1, .a = panel, .b = v, .c = scratch, .lda = n, .ldb = n, .ldc = r});
-      for (size_t i = 0; i < (size_t)b * r; i++) scratch[i] = -scratch[i];
-      brc_host_gemm(pool, &(brc_host_gemm_args){.m = b, .n = n, .k = r, .batch = 1, .a = scratch, .b = v, .c = panel, .lda = r, .ldb = n, .ldc = n, .accumulate = true});
+      if (r) {  // scratch [b, r] = panel Vᵀ; panel -= scratch V
+        brc_host_gemm(pool, &(brc_host_gemm_args){.tb = true, .m = b, .n = r, .k = n, .batch = 1, .a = panel, .b = v, .c = scratch, .lda = n, .ldb = n, .ldc = r});
+        for (size_t i = 0; i < (size_t)b * r; i++) scratch[i] = -scratch[i];
+        brc_host_gemm(pool, &(brc_host_gemm_args){.m = b, .n = n, .k = r, .batch = 1, .a = scratch, .b = v, .c = panel, .lda = r, .ldb = n, .ldc = n, .accumulate = true});
+      }
+      orthonormal_panel(panel, b, n);
     }
-    orthonormal_panel(panel, b, n);
   }
 }
 

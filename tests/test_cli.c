@@ -1,0 +1,205 @@
+// The program as scripts and people meet it: exit statuses, messages that name the thing, JSON on one line, bad input.
+#include "check.h"
+#include "run_brc.h"
+#include "testing.h"
+#include "base/file.h"
+#include "base/safetensors.h"
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static run_result r;
+
+// Run, and require this exit status and these words in what it says on standard error.
+static void expect(int status, const char *words, const char *line) {
+  run_brc(&r, NULL, "%s", line);
+  if (r.status != status) fail_msg("'brc %s' ended with %d, expected %d: %s", line, r.status, status, r.err);
+  if (words && !strstr(r.err, words)) fail_msg("'brc %s' says '%s', expected '%s' in it", line, r.err, words);
+  if (status && strncmp(r.err, "brc: ", 5) && !strstr(r.err, "\nbrc: ")) fail_msg("'brc %s' fails without a message: '%s'", line, r.err);
+}
+
+static void test_bad_input(void **state) {
+  (void)state;
+  expect(2, "did you mean 'train'", "trian");
+  expect(2, "did you mean", "train cartpole-swingap --steps 1");
+  expect(2, "cartpole-swingup", "train cartpole-swingap --steps 1");
+  expect(2, "no task is given", "train --steps 1");
+  expect(2, "--widht is unknown; did you mean 'width'", "train probe-action --widht 3");
+  expect(2, "--width: 0 is outside", "train probe-action --width 0");
+  expect(2, "--width: 'many' is not a whole number", "train probe-action --width many");
+  expect(2, "--width needs a value", "train probe-action --width");
+  expect(2, "--steps: -5 is outside", "train probe-action --steps -5");
+  expect(2, "--batch: 100000 is more than", "train probe-action --batch 100000 --start 100");
+  expect(2, "--embedding-norm: 'l3' is not one of l2|l1", "train probe-embedding --embedding-norm l3");
+  expect(2, "'cuda' is not one of", "train probe-action --backend cuda");
+  expect(1, "available in this version", "train probe-action --precision bf16");
+  expect(1, "device", "train probe-action --backend host --device 7");
+  expect(1, "no-such-provider", "verify --backend host --gemm no-such-provider /dev/null");
+  expect(2, "which file", "verify");
+  expect(1, "/no/such/file.safetensors", "verify /no/such/file.safetensors --backend host");
+  expect(1, "/dev/null", "verify /dev/null --backend host");
+  expect(1, "is no run folder", "eval /no/such/run");
+  expect(1, "is no run folder", "train --resume /no/such/run");
+  expect(2, "needs --run", "train probe-action --resume auto");
+  expect(2, "bench what", "bench");
+  expect(2, "is unknown", "bench nothing");
+  expect(1, "matches", "tasks no-such-*");
+  // A path below a file cannot become a folder, not even for root.
+  expect(1, "/dev/null/run", "train probe-action --steps 1 --batch 8 --start 8 --width 8 --backend host --run /dev/null/run");
+}
+
+static void test_no_opencl(void **state) {
+  (void)state;
+#ifdef BRC_HAVE_OPENCL
+  // A loader that finds no driver: the backend is listed as absent, with the reason; asking for it fails with the same.
+  run_brc(&r, "OCL_ICD_VENDORS=/nonexistent", "devices");
+  assert_int_equal(r.status, 0);
+  if (!strstr(r.out, "host")) fail_msg("%s", r.out);
+  if (!strstr(r.out, "absent")) fail_msg("%s", r.out);
+  run_brc(&r, "OCL_ICD_VENDORS=/nonexistent", "verify --backend opencl /dev/null");
+  assert_int_equal(r.status, 1);
+  if (!strstr(r.err, "OpenCL")) fail_msg("%s", r.err);
+#else
+  testing_skip("no OpenCL platform: the backend is not in this build");
+#endif
+}
+
+static cJSON *parse_line(const char *text) {
+  const char *end = strchr(text, '\n');
+  if (!end || end[1]) fail_msg("not one line: %s", text);
+  cJSON *o = cJSON_Parse(text);
+  if (!o) fail_msg("not JSON: %s", text);
+  return o;
+}
+
+static void test_json(void **state) {
+  (void)state;
+  static const char *const lines[] = {"devices --json", "tasks --json", "bench update --backend host --width 32 --actor-width 16 --batch 16 --tasks 2 --obs 7 --act 3 --reps 2 --json",
+                                      "bench gemm --backend host --gemm-m 33 --gemm-n 17 --gemm-k 9 --json"};
+  for (size_t i = 0; i < BRC_COUNT(lines); i++) {
+    run_brc(&r, NULL, "%s", lines[i]);
+    if (r.status) fail_msg("brc %s: %s", lines[i], r.err);
+    cJSON *o = parse_line(r.out);
+    if (i == 2) {
+      static const char *const keys[] = {"ms_per_update", "min_ms", "updates_per_s", "tflops", "device_gemm_gflops", "device_copy_gbytes_per_s"};
+      for (size_t k = 0; k < BRC_COUNT(keys); k++)
+        if (!(cJSON_GetNumberValue(cJSON_GetObjectItem(o, keys[k])) > 0)) fail_msg("%s is missing or not positive", keys[k]);
+      assert_true(cJSON_GetArraySize(cJSON_GetObjectItem(o, "ops")) > 20);
+    }
+    cJSON_Delete(o);
+  }
+}
+
+static void test_run_folder(void **state) {
+  (void)state;
+  char run[4096], line[8192], path[4200];
+  snprintf(run, sizeof run, "%s", check_path("a-run"));
+  snprintf(line, sizeof line, "train probe-padding --backend host --width 16 --actor-width 16 --batch 16 --start 20 --steps 60 --eval-interval 20 --eval-episodes 2 --log-interval 10 --json --run %s", run);
+  run_brc(&r, NULL, "%s", line);
+  if (r.status) fail_msg("%s", r.err);
+  cJSON_Delete(parse_line(r.out));
+  snprintf(path, sizeof path, "%s/log.csv", run);
+  char *text;
+  size_t n;
+  check_ok(brc_file_read(path, &text, &n));
+  static const char *const columns[] = {"env_steps,grad_steps,wall_s,device_s,alpha", "eval_return/probe-padding-a", "eval_success/probe-padding-b", "train_return/", "critic_gnorm/probe-padding-b\n"};
+  for (size_t i = 0; i < BRC_COUNT(columns); i++)
+    if (!strstr(text, columns[i])) fail_msg("log.csv has no column %s:\n%s", columns[i], text);
+  size_t lines = 0;
+  for (char *c = text; *c; c++) lines += *c == '\n';
+  free(text);
+  assert_int_equal(lines, 1 + 3);
+  run_brc(&r, NULL, "%s", line);  // the folder holds a run now
+  assert_int_equal(r.status, 2);
+  if (!strstr(r.err, "already holds a run")) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "train --resume %s --width 32", run);
+  assert_int_equal(r.status, 2);
+  if (!strstr(r.err, "--width cannot be given with --resume")) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "train --resume %s --steps 80 --quiet", run);
+  if (r.status) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "eval %s --backend host --episodes 2 --json", run);
+  if (r.status) fail_msg("%s", r.err);
+  cJSON *o = parse_line(r.out);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "env_steps")) == 80);
+  cJSON_Delete(o);
+  // A truncated checkpoint is named, and nothing is touched.
+  snprintf(path, sizeof path, "%s/checkpoint/state.safetensors", run);
+  assert_int_equal(truncate(path, 5000), 0);
+  run_brc(&r, NULL, "train --resume %s --steps 90", run);
+  assert_int_equal(r.status, 1);
+  if (!strstr(r.err, "state.safetensors")) fail_msg("%s", r.err);
+}
+
+// Every cut and many single changed bytes of a golden case: an error that names the file or a comparison that fails, never a crash.
+static void test_hostile_case(void **state) {
+  (void)state;
+  if (!testing_shared()) {
+    testing_skip("hostile golden cases: no shared folder");
+    skip();
+  }
+  static const char *const cases[] = {"update/a_tiny", "projection", "tapes/d_boundary", "envs/dmc/cartpole-swingup"};
+  testing_reseed(5);
+  for (size_t c = 0; c < BRC_COUNT(cases); c++) {
+    char path[4096];
+    char *data;
+    size_t n;
+    snprintf(path, sizeof path, "%s/golden/%s.safetensors", testing_shared(), cases[c]);
+    check_ok(brc_file_read(path, &data, &n));
+    uint64_t header;
+    memcpy(&header, data, 8);
+    const char *bad = check_path("hostile.safetensors");
+    int tries = testing_quick() ? 6 : 25;
+    for (int i = 0; i < tries; i++) {
+      char *copy = malloc(n);
+      memcpy(copy, data, n);
+      size_t keep = n;
+      if (i % 2) keep = (size_t)testing_below((uint32_t)n);
+      else copy[8 + testing_below((uint32_t)header)] = (char)testing_below(256);  // in the JSON header
+      check_ok(brc_file_write_all(bad, copy, keep));
+      free(copy);
+      run_brc(&r, NULL, "verify --backend host %s", bad);
+      if (r.status > 2) fail_msg("%s, try %d: status %d: %s", cases[c], i, r.status, r.err);
+      if (i % 2 && r.status == 0) fail_msg("%s cut to %zu bytes passes", cases[c], keep);
+    }
+    free(data);
+  }
+}
+
+static void test_dump(void **state) {
+  (void)state;
+  if (!testing_shared()) {
+    testing_skip("verify --dump: no shared folder");
+    skip();
+  }
+  char out[4096];
+  snprintf(out, sizeof out, "%s", check_path("dump.safetensors"));
+  run_brc(&r, NULL, "verify --backend host %s/golden/update/b_small_multitask.safetensors --dump %s", testing_shared(), out);
+  if (r.status) fail_msg("%s", r.err);
+  brc_st_file *f;
+  check_ok(brc_st_open(&f, out));
+  static const struct { const char *name; uint64_t count; } want[] = {{"update2/loss/critic", 1}, {"update0/q_logits", 2 * 32 * 101}, {"update0/grad/critic/embedding", 4 * 32}, {"update0/grad/actor/mean/kernel", 48 * 6},
+                                                                    {"update0/next_log_prob", 32}, {"final/target/block1/dense0/kernel", 2 * 64 * 64}, {"final/log_alpha", 1}, {"update0/grad/log_alpha", 1}};
+  for (size_t i = 0; i < BRC_COUNT(want); i++) {
+    const brc_st_tensor *t = brc_st_find(f, "%s", want[i].name);
+    if (!t || t->count != want[i].count) fail_msg("the dump lacks '%s' with %llu elements", want[i].name, (unsigned long long)want[i].count);
+  }
+  brc_st_close(f);
+}
+
+static void test_help(void **state) {
+  (void)state;
+  static const char *const commands[] = {"", "train", "eval", "devices", "tasks", "verify", "bench"};
+  for (size_t i = 0; i < BRC_COUNT(commands); i++) {
+    run_brc(&r, NULL, "%s --help", commands[i]);
+    assert_int_equal(r.status, 0);
+    if (!strstr(r.out, "brc")) fail_msg("%s", r.out);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_help), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_no_opencl), cmocka_unit_test(test_json),
+                                     cmocka_unit_test(test_run_folder), cmocka_unit_test(test_dump), cmocka_unit_test(test_hostile_case)};
+  return testing_finish(cmocka_run_group_tests_name("cli", tests, NULL, NULL));
+}

@@ -1,0 +1,326 @@
+// Training as a whole: the probe tasks reach their known values, a killed run goes on to the bit, results do not depend on threads.
+#include "check.h"
+#include "oracle.h"
+#include "run_brc.h"
+#include "testing.h"
+#include "train/train.h"
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/file.h"
+
+// The backends that work here, by name.
+static size_t backends(const char *out[4]) {
+  testing_device *d;
+  size_t n = testing_devices(&d), count = 0;
+  for (size_t i = 0; i < n; i++) {
+    size_t k = 0;
+    while (k < count && strcmp(out[k], d[i].device->backend->name)) k++;
+    if (k == count && count < 4) out[count++] = d[i].device->backend->name;
+  }
+  assert_true(count > 0);
+  return count;
+}
+
+static const char *fresh_run(void) {
+  static int number;
+  char name[64];
+  snprintf(name, sizeof name, "run%d", number++);
+  return check_path(name);
+}
+
+//------------------------ 1. Probes ----------------------------------------------
+// Discount 0.95 and tau 0.05 keep the way to the fixed point short (horizon 20 steps, target lag 20 updates); a fixed small
+// alpha keeps the entropy bonus in the value below 1 %. Bounds: a mistake that a probe is there for is off by far more.
+typedef struct probe {
+  const char *tasks;
+  const char *options;
+  int steps;
+  double value, value_tolerance;  // of q_mean in raw rewards, mean over stored states; 0: not looked at
+  double reached[2];              // least return of the mean policy, per task
+} probe;
+
+static const probe probes[] = {
+    // value 1; 20 if the terminal state were bootstrapped
+    {"probe-terminal", "--temperature-lr 0 --init-temperature 0.01", 1500, 1, 0.05, {0.999}},
+    // value 1/(1-0.95) = 20; at most 12.8, on average 9.3, if truncation were death
+    {"probe-truncated", "--temperature-lr 0 --init-temperature 0.01", 2500, 20, 1.0, {19.99}},
+    // 1 at the best action; 0.83 at (0, 0)
+    {"probe-action", "", 1500, 0, 0, {0.97}},
+    // 1 in both with the embedding; at most 0.64 in both without
+    {"probe-embedding", "", 1500, 0, 0, {0.95, 0.95}},
+    // the best constant action reaches 0.92 and 0.87
+    {"probe-padding", "", 2500, 0, 0, {0.97, 0.97}},
+    // 1 and 1000 at the best action; 0.75 and 750 at 0
+    {"probe-scale", "", 2000, 0, 0, {0.97, 970}},
+    // 64 rows, so the ring starts over every 64 steps: value 2/(1-0.95 0.95) = 20.5 and 0, half of the episodes each
+    {"probe-wrap", "--capacity 64 --temperature-lr 0 --init-temperature 0.01", 1500, 0, 0, {0}},
+};
+
+static void configure(brc_train_config *c, const char *line) {
+  brc_option_set set = brc_train_option_set(c);
+  char copy[1024], *argv[64];
+  const char *words[8];
+  size_t count;
+  int n = 0;
+  memset(c, 0, sizeof *c);
+  brc_options_default(&set);
+  snprintf(copy, sizeof copy, "%s", line);
+  for (char *w = strtok(copy, " "); w; w = strtok(NULL, " ")) argv[n++] = w;
+  check_ok(brc_options_parse(&set, n, argv, words, BRC_COUNT(words), &count, NULL));
+  for (size_t i = 0; i < count; i++) check_ok(brc_train_add_tasks(c, words[i]));
+  check_ok(brc_train_resolve(c));
+}
+
+// The critic's value of the marked states of probe-wrap: q of (state, mean action) for mark -1 and +1.
+static void marked_values(brc_trainer *t, double out[2]) {
+  brc_actor *x;
+  check_ok(brc_actor_create(&x, t->agent, 2, BRC_ACT_MEAN, true));
+  float obs[2] = {-1, 1}, action[2], value[2];
+  check_ok(brc_actor_run(x, BRC_F32, obs, NULL, NULL, 0, action, value));
+  for (int i = 0; i < 2; i++) out[i] = value[i] * t->loop.denominators[0];
+  brc_actor_free(x);
+}
+
+static void run_probe(const probe *p, const char *backend) {
+  static brc_train_config c;
+  char line[1024];
+  snprintf(line, sizeof line,
+           "%s --backend %s --width 32 --actor-width 32 --batch 64 --start 64 --discount 0.95 --tau 0.05 --eval-interval 0 --checkpoint-interval 100000 --log-interval 1000000 --capacity 20000 --steps %d --seed 3 --quiet --run %s %s",
+           p->tasks, backend, p->steps, fresh_run(), p->options);
+  configure(&c, line);
+  brc_trainer *t;
+  check_ok(brc_trainer_create(&t, &c));
+  check_ok(brc_trainer_init(t));
+  check_ok(brc_trainer_run(t, NULL));
+  // The value: mean over 50 more steps.
+  double value = 0;
+  for (int i = 0; i < 50; i++) {
+    check_ok(brc_loop_step(&t->loop));
+    value += t->loop.metrics[BRC_METRIC_q_mean] * t->loop.denominators[0] / 50;
+  }
+  brc_eval_result e[2];
+  memset(e, 0, sizeof e);
+  check_ok(brc_evaluate(t->agent, c.tasks, c.task_count, 10, 1, &t->assets, t->pool, e));
+  printf("  %-16s %-7s value %8.3f (known %g) return %g %g\n", p->tasks, backend, value, p->value, e[0].return_mean, c.task_count > 1 ? e[1].return_mean : 0);
+  if (p->value && !(fabs(value - p->value) <= p->value_tolerance)) fail_msg("%s on %s: value %g, known %g +- %g", p->tasks, backend, value, p->value, p->value_tolerance);
+  for (size_t i = 0; i < c.task_count; i++)
+    if (!(e[i].return_mean >= p->reached[i])) fail_msg("%s on %s: return %g of %s, expected at least %g", p->tasks, backend, e[i].return_mean, c.tasks[i]->name, p->reached[i]);
+  if (!strcmp(p->tasks, "probe-wrap")) {
+    // With 64 rows a batch holds three to six episodes, and values follow what is stored: mean over 40 refills of the ring.
+    double v[2] = {0, 0};
+    for (int i = 0; i < 2560; i++) {
+      double now[2];
+      check_ok(brc_loop_step(&t->loop));
+      if (i % 64) continue;
+      marked_values(t, now);
+      v[0] += now[0] / 40;
+      v[1] += now[1] / 40;
+    }
+    printf("  %-16s %-7s value of mark -1: %.2f (known 0), of mark +1: %.2f (known 20.5)\n", p->tasks, backend, v[0], v[1]);
+    if (fabs(v[0]) > 4 || fabs(v[1] - 20.5) > 5) fail_msg("probe-wrap on %s: values %g and %g, known 0 and 20.5", backend, v[0], v[1]);
+  }
+  brc_trainer_free(t);
+}
+
+static void test_probes(void **state) {
+  (void)state;
+  const char *names[4];
+  size_t n = backends(names);
+  for (size_t b = 0; b < n; b++)
+    for (size_t i = 0; i < BRC_COUNT(probes); i++) run_probe(&probes[i], names[b]);
+}
+
+//------------------------ 2. To the bit -------------------------------------------
+static void same_file(const char *a, const char *b) {
+  char *x, *y;
+  size_t nx, ny;
+  check_ok(brc_file_read(a, &x, &nx));
+  check_ok(brc_file_read(b, &y, &ny));
+  size_t i = 0;
+  while (i < nx && i < ny && x[i] == y[i]) i++;
+  bool same = nx == ny && i == nx;
+  free(x);
+  free(y);
+  if (!same) fail_msg("%s (%zu bytes) and %s (%zu bytes) differ at byte %zu", a, nx, b, ny, i);
+}
+
+static void same_run(const char *a, const char *b) {
+  static const char *const files[] = {"checkpoint/state.safetensors", "checkpoint/replay.bin"};
+  char x[4200], y[4200];
+  for (size_t i = 0; i < BRC_COUNT(files); i++) {
+    snprintf(x, sizeof x, "%s/%s", a, files[i]);
+    snprintf(y, sizeof y, "%s/%s", b, files[i]);
+    same_file(x, y);
+  }
+}
+
+// The same 600 steps, once in one go, once killed at random moments. Everything is in the two files: parameters, moments, counts,
+// replay, normaliser, environments, random numbers (counters).
+static void resume_case(const char *backend, const char *tasks, const char *options) {
+  char whole[4096], cut[4096], line[2048];
+  snprintf(whole, sizeof whole, "%s", fresh_run());
+  snprintf(cut, sizeof cut, "%s", fresh_run());
+  snprintf(line, sizeof line, "train %s --backend %s --width 48 --actor-width 32 --batch 32 --start 100 --steps 600 --eval-interval 200 --eval-episodes 2 --checkpoint-interval 50 --quiet --seed 5 %s",
+           tasks, backend, options);
+  static run_result r;
+  double took = brc_now_s();
+  run_brc(&r, NULL, "%s --run %s", line, whole);
+  if (r.status) fail_msg("the whole run failed: %s", r.err);
+  took = brc_now_s() - took;
+  int kills = 0, status = 1;
+  testing_reseed(77);
+  for (int tries = 0; status != 0 && tries < 40; tries++) {
+    pid_t pid = run_start("%s --run %s --resume auto", line, cut);
+    if (kills < 4) {
+      usleep((useconds_t)(1e6 * took * testing_uniform(0.3, 0.9)));
+      kill(pid, SIGKILL);
+    }
+    status = run_wait(pid);
+    kills += status == 128 + SIGKILL;
+    if (status != 0 && status != 128 + SIGKILL) fail_msg("resuming failed with status %d", status);
+  }
+  printf("  %s on %s: killed %d times\n", tasks, backend, kills);
+  assert_true(kills > 0);
+  same_run(whole, cut);
+}
+
+static void test_resume(void **state) {
+  (void)state;
+  const char *names[4];
+  size_t n = backends(names);
+  bool cartpole = false;
+  char path[4096];
+  brc_assets assets = {0};
+  const brc_env_def *d = brc_env_find("cartpole-swingup");
+  cartpole = d && d->asset && !brc_assets_find(&assets, d->asset, path, sizeof path);
+  if (!cartpole) testing_skip("resuming cartpole: its assets are not installed");
+  for (size_t b = 0; b < n; b++) {
+    resume_case(names[b], "probe-padding", "--capacity 5000");
+    resume_case(names[b], cartpole ? "cartpole-swingup probe-wrap" : "probe-wrap", "--capacity 70");  // wraps eight times
+  }
+}
+
+// One and two threads, one seed: the same bits.
+static void test_threads(void **state) {
+  (void)state;
+  char a[4096], b[4096];
+  static run_result r;
+  snprintf(a, sizeof a, "%s", fresh_run());
+  snprintf(b, sizeof b, "%s", fresh_run());
+  const char *line = "train probe-padding probe-wrap --backend host --width 64 --actor-width 32 --batch 128 --start 100 --steps 200 --quiet --eval-interval 0";
+  run_brc(&r, NULL, "%s --threads 1 --run %s", line, a);
+  if (r.status) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "%s --threads 2 --run %s", line, b);
+  if (r.status) fail_msg("%s", r.err);
+  same_run(a, b);
+}
+
+// SIGTERM saves and stops with 75; going on ends where the whole run ends; a finished run is left alone.
+static void test_stop(void **state) {
+  (void)state;
+  char a[4096], b[4096];
+  static run_result r;
+  snprintf(a, sizeof a, "%s", fresh_run());
+  snprintf(b, sizeof b, "%s", fresh_run());
+  const char *line = "train probe-action --backend host --width 64 --actor-width 32 --batch 64 --start 100 --steps 2500 --quiet --eval-interval 0";
+  run_brc(&r, NULL, "%s --run %s", line, a);
+  if (r.status) fail_msg("%s", r.err);
+  pid_t pid = run_start("%s --run %s", line, b);
+  usleep(600000);
+  kill(pid, SIGTERM);
+  assert_int_equal(run_wait(pid), 75);
+  run_brc(&r, NULL, "train --resume %s --quiet", b);
+  if (r.status) fail_msg("%s", r.err);
+  same_run(a, b);
+  run_brc(&r, NULL, "train --resume %s --quiet", b);
+  assert_int_equal(r.status, 0);
+  same_run(a, b);
+}
+
+// With and without taps the update gives the same bits: keeping intermediate results changes nothing.
+static void test_taps(void **state) {
+  (void)state;
+  testing_device *d;
+  size_t n = testing_devices(&d);
+  static brc_train_config c;
+  configure(&c, "probe-padding --width 33 --actor-width 20 --batch 48 --start 100");
+  for (size_t i = 0; i < n; i++) {
+    double *final[2] = {NULL, NULL};
+    uint64_t count = 0;
+    for (int k = 0; k < 2; k++) {
+      brc_agent *a;
+      brc_batch b;
+      check_ok(brc_agent_create(&a, &c.agent, d[i].device, (brc_agent_flags){.taps = k == 1}));
+      check_ok(brc_agent_init(a));
+      check_ok(brc_batch_create(a, 48, &b));
+      for (uint64_t j = 0; j < b.elements; j++) b.block[j] = (float)((j * 2654435761u >> 7 & 0xff)) / 128 - 1;
+      for (uint32_t j = 0; j < 48; j++) b.task[j] = (int32_t)(j % 2), b.mask[j] = 1;
+      for (int u = 0; u < 3; u++) {
+        check_ok(brc_agent_write_batch(a, &b, false));
+        check_ok(brc_agent_update(a));
+      }
+      check_ok(brc_agent_wait(a));
+      check_ok(brc_agent_read(a, "critic/block1/dense1/kernel", NULL, &count));
+      final[k] = malloc(count * sizeof(double));
+      check_ok(brc_agent_read(a, "critic/block1/dense1/kernel", final[k], &count));
+      brc_batch_free(&b);
+      brc_agent_free(a);
+    }
+    assert_memory_equal(final[0], final[1], count * sizeof(double));
+    free(final[0]);
+    free(final[1]);
+  }
+}
+
+// A fresh network: K'K = gain² I within 1e-5, members independent, embedding N(0, 1/32).
+static void test_init(void **state) {
+  (void)state;
+  testing_device *d;
+  assert_true(testing_devices(&d) > 0);
+  static brc_train_config c;
+  configure(&c, "probe-embedding --width 160 --actor-width 96 --batch 32 --start 100");
+  brc_agent *a;
+  check_ok(brc_agent_create(&a, &c.agent, d[0].device, (brc_agent_flags){0}));
+  check_ok(brc_agent_init(a));
+  static const struct { const char *name; uint32_t members, in, out; double gain2; } kernels[] = {
+      {"critic/input/kernel", 2, 34, 160, 2}, {"critic/block1/dense0/kernel", 2, 160, 160, 2}, {"critic/output/kernel", 2, 160, 101, 2},
+      {"actor/input/kernel", 1, 33, 96, 2}, {"actor/log_std/kernel", 1, 96, 1, 1}, {"actor/mean/kernel", 1, 96, 1, 2}, {"target/block0/dense1/kernel", 2, 160, 160, 2}};
+  for (size_t i = 0; i < BRC_COUNT(kernels); i++) {
+    uint64_t n;
+    check_ok(brc_agent_read(a, kernels[i].name, NULL, &n));
+    uint32_t in = kernels[i].in, out = kernels[i].out;
+    assert_int_equal(n, (uint64_t)kernels[i].members * in * out);
+    double *k = malloc(n * sizeof *k), worst = 0;
+    check_ok(brc_agent_read(a, kernels[i].name, k, &n));
+    for (uint32_t e = 0; e < kernels[i].members; e++) {
+      const double *m = k + (size_t)e * in * out;
+      uint32_t small = in < out ? in : out;
+      for (uint32_t r = 0; r < small; r++)
+        for (uint32_t s = 0; s < small; s++) {
+          double dot = 0;
+          if (in < out) for (uint32_t j = 0; j < out; j++) dot += m[r * out + j] * m[s * out + j];
+          else for (uint32_t j = 0; j < in; j++) dot += m[j * out + r] * m[j * out + s];
+          worst = fmax(worst, fabs(dot - (r == s ? kernels[i].gain2 : 0)));
+        }
+    }
+    if (kernels[i].members > 1) assert_memory_not_equal(k, k + (size_t)in * out, 64);
+    free(k);
+    if (!(worst < 1e-5)) fail_msg("%s is %g away from orthogonal", kernels[i].name, worst);
+  }
+  double emb[64], sum = 0, squares = 0;
+  uint64_t n;
+  check_ok(brc_agent_read(a, "critic/embedding", emb, &n));
+  assert_int_equal(n, 64);
+  for (int i = 0; i < 64; i++) sum += emb[i] / 64, squares += emb[i] * emb[i] / 64;
+  assert_true(fabs(sum) < 0.1 && squares > 0.01 && squares < 0.08);  // 1/32 = 0.031
+  brc_agent_free(a);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init), cmocka_unit_test(test_taps), cmocka_unit_test(test_probes), cmocka_unit_test(test_threads), cmocka_unit_test(test_stop), cmocka_unit_test(test_resume)};
+  return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
+}
