@@ -63,24 +63,22 @@ __kernel void categorical_target(ARG(logits), ARG(reward), ARG(mask), ARG(logp),
   vf value = 0.0f;
   FOR_COLS(P.atoms, ROW_LANES) value = fma(ATOM(c, P, dz), v_load(target + c, left), value);
 #else
-  __local float p[ATOMS_MAX];
+  __local float p[ATOMS_MAX], b[ATOMS_MAX];
   for (uint e = 0; e < P.members; e++) {
     __global const float *x = logits + (ulong)e * P.stride;
     const float top = row_top(x, P.atoms, lane, scratch);
     const float weight = 1.0f / (row_mass(x, P.atoms, top, lane, scratch) * members);
     FOR_COLS(P.atoms, ROW_LANES) p[c] = fma(v_exp(x[c] - top), weight, e > 0 ? p[c] : 0.0f);
   }
+  FOR_COLS(P.atoms, ROW_LANES)
+    b[c] = min((clamp(fma(decay, ATOM(c, P, dz) - shift, r), -P.v_max, P.v_max) + P.v_max) / dz, last);
   barrier(CLK_LOCAL_MEM_FENCE);
   float value = 0.0f;
   FOR_COLS(P.atoms, ROW_LANES) {
     float sum = 0.0f;
-    for (uint i = 0; i < P.atoms; i++) {
-      float t = clamp(fma(decay, fma((float)i, dz, -P.v_max) - shift, r), -P.v_max, P.v_max);
-      float b = min((t + P.v_max) / dz, last);
-      sum = fma(p[i], max(1.0f - fabs(b - (float)c), 0.0f), sum);
-    }
+    for (uint i = 0; i < P.atoms; i++) sum = fma(p[i], max(1.0f - fabs(b[i] - (float)c), 0.0f), sum);
     target[c] = sum;
-    value = fma(fma((float)c, dz, -P.v_max), sum, value);
+    value = fma(ATOM(c, P, dz), sum, value);
   }
 #endif
   const float total = row_sum(value, scratch, ROW_LANES);

@@ -28,7 +28,6 @@
 typedef float16 vf;
 typedef int16 vi;
 #define V_IDS           ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
-#define v_int(x)        convert_int16(x)
 #define v_float(x)      convert_float16(x)
 #define v_as_float(x)   as_float16(x)
 #define v_as_int(x)     as_int16(x)
@@ -81,7 +80,6 @@ static inline float v_min(vf x) { return -v_max(-x); }
 typedef float vf;
 typedef int vi;
 #define V_IDS         0
-#define v_int(x)      convert_int(x)
 #define v_float(x)    convert_float(x)
 #define v_as_float(x) as_float(x)
 #define v_as_int(x)   as_int(x)

@@ -2,12 +2,17 @@
 // the same on every device.
 #include "cl/common.h"
 
-// The compiler's loop vectoriser needs these inline, which their size alone would not make them.
+#if BRC_VEC == 16
+// For the compiler's vectoriser: blocks side by side need the ten rounds unrolled and everything inline (15 times faster on
+// PoCL).
 struct brc_u4;
 struct brc_f2;
 static inline __attribute__((always_inline)) struct brc_u4 brc_philox(uint c0, uint c1, uint c2, uint c3, uint k0, uint k1);
 static inline __attribute__((always_inline)) struct brc_f2 brc_normal2(uint a, uint b);
+#define for _Pragma("unroll") for
+#endif
 #include "base/philox.h"
+#undef for
 
 // out[r, c] = normal number r cols + c of (seed, stream, step). Group: a row. A Philox block makes four.
 __kernel void normal(ARG_INT(step), ARG(out), const struct brc_normal_params P) {
@@ -17,7 +22,7 @@ __kernel void normal(ARG_INT(step), ARG(out), const struct brc_normal_params P) 
   // Sixteen blocks side by side, then the part of their 64 normals that belongs to this row.
   const uint end = first + P.cols;
   for (uint block = first / 4; 4 * block < end; block += 16) {
-    float z0[16], z1[16], z2[16], z3[16];
+    float z0[16], z1[16], z2[16], z3[16], made[64];
     for (uint i = 0; i < 16; i++) {
       brc_u4 w = brc_philox(block + i, now, 0, P.stream, P.seed_lo, P.seed_hi);
       brc_f2 a = brc_normal2(w.x, w.y), b = brc_normal2(w.z, w.w);
@@ -26,7 +31,6 @@ __kernel void normal(ARG_INT(step), ARG(out), const struct brc_normal_params P) 
       z2[i] = b.x;
       z3[i] = b.y;
     }
-    float made[64];
     for (uint i = 0; i < 16; i++) {
       made[4 * i] = z0[i];
       made[4 * i + 1] = z1[i];

@@ -120,7 +120,7 @@ __kernel void sum_members(ARG(x), ARG(out), const struct brc_sum_members_params 
   }
 }
 
-// x [R, C <= 4] -> sum, root of the sum, or (C = 1) mean, min, max. One group per column; lanes take rows in turn.
+// x [R, C <= 4] -> sum, root of the sum or of the sum of squares, or (C = 1) mean, min, max. One group per column; lanes take rows in turn.
 __kernel void reduce(ARG(x), ARG(out), const struct brc_reduce_params P) {
   ROW(REDUCE_LANES);
   USE(x);
@@ -136,18 +136,18 @@ __kernel void reduce(ARG(x), ARG(out), const struct brc_reduce_params P) {
     vf y = vload16(0, v);
     low = min(low, y);
     high = max(high, y);
-    sum += v_keep(y, n);
+    sum += v_keep(P.mode == 3 ? y * y : y, n);
   }
 #else
   for (uint r = lane; r < P.rows; r += REDUCE_LANES) {
     float y = x[(ulong)r * P.pitch];
     low = min(low, y);
     high = max(high, y);
-    sum += y;
+    sum += P.mode == 3 ? y * y : y;
   }
 #endif
   const float total = row_sum(sum, scratch, REDUCE_LANES);
-  if (P.mode < 2) {
+  if (P.mode != 2) {
     if (FIRST_LANE) out[row] = P.mode == 0 ? P.scale * total : sqrt(total);
     return;
   }

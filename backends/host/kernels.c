@@ -606,13 +606,13 @@ static void op_reduce(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r
       float part = 0;
       for (uint32_t r = b; r < least(b + 32, p->rows); r++) {
         const float x = op->in[0].data[(size_t)r * p->pitch + c];
-        part += x;
+        part += p->mode == 3 ? x * x : x;
         low = x < low ? x : low;
         high = x > high ? x : high;
       }
       sum += part;
     }
-    out[c] = p->mode == 0 ? p->scale * sum : p->mode == 1 ? sqrtf(sum) : sum / (float)p->rows;
+    out[c] = p->mode == 0 ? p->scale * sum : p->mode != 2 ? sqrtf(sum) : sum / (float)p->rows;
   }
   if (p->mode == 2) {
     out[1] = low;

@@ -356,8 +356,10 @@ static void set_block(const builder *b, host_phase *ph) {
     const uint32_t g = b->s->steps[ph->steps[i]].grain;
     grain = grain / gcd(grain, g) * g;
   }
-  uint32_t want = ph->rows >= 512 ? 64 : 32;
-  while (!b->o->bits_from_blocks && want > 8 && ph->rows / want < 2 * (uint32_t)b->o->threads) want /= 2;
+  uint32_t want = 64;
+  if (!b->o->bits_from_blocks)
+    for (want = 128; want > 8 && ph->rows / want < 4 * (uint32_t)b->o->threads;) want /= 2;
+  if(getenv("RB"))want=(uint32_t)atoi(getenv("RB"));
   ph->block = BRC_ROUND_UP(want, grain);
   ph->items = (ph->rows + ph->block - 1) / ph->block;
 }

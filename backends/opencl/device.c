@@ -25,13 +25,15 @@ static brc_status enumerate(ocl_place *out, size_t *count) {
   cl_uint n = 0;
   cl_int code = ocl.clGetPlatformIDs(MAX_PLATFORMS, platforms, &n);
   if (code != CL_SUCCESS || n == 0)
-    return brc_fail(BRC_E_UNSUPPORTED, "OpenCL has no platform: install the GPU's driver (NVIDIA and AMD: it comes with OpenCL; "
+    return brc_fail(BRC_E_UNSUPPORTED,
+                    "OpenCL has no platform: install the GPU's driver (NVIDIA and AMD: it comes with OpenCL; "
                     "Intel: intel-opencl-icd), or pocl-opencl-icd for CPUs");
   for (cl_uint i = 0; i < n && i < MAX_PLATFORMS; i++) {
     cl_device_id ids[MAX_DEVICES];
     cl_uint devices = 0;
     // A platform without a device answers with an error: that is normal.
-    if (ocl.clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &devices) != CL_SUCCESS) continue;
+    if (ocl.clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &devices) != CL_SUCCESS)
+      continue;
     for (cl_uint j = 0; j < devices && j < MAX_DEVICES && *count < MAX_DEVICES; j++)
       out[(*count)++] = (ocl_place){platforms[i], ids[j]};
   }
@@ -69,9 +71,13 @@ static bool has_extension(cl_device_id id, const char *name) {
 
 // PCI address, by whichever extension knows it. Numbers of the vendors' extensions are written out, as not every header has them.
 static void fill_pci(cl_device_id id, char *out, size_t bytes) {
-  struct { uint32_t domain, bus, device, function; } khr = {0};
-  if (has_extension(id, "cl_khr_pci_bus_info") && ocl.clGetDeviceInfo(id, 0x410F, sizeof khr, &khr, NULL) == CL_SUCCESS) {
-    snprintf(out, bytes, "%04x:%02x:%02x.%x", khr.domain, khr.bus & 0xff, khr.device & 0xff, khr.function & 0xf);
+  struct {
+    uint32_t domain, bus, device, function;
+  } khr = {0};
+  if (has_extension(id, "cl_khr_pci_bus_info") &&
+      ocl.clGetDeviceInfo(id, 0x410F, sizeof khr, &khr, NULL) == CL_SUCCESS) {
+    snprintf(out, bytes, "%04x:%02x:%02x.%x", khr.domain, khr.bus & 0xff, khr.device & 0xff,
+             khr.function & 0xf);
   } else if (has_extension(id, "cl_nv_device_attribute_query")) {
     cl_uint bus = 0, slot = 0, domain = 0;
     if (ocl.clGetDeviceInfo(id, 0x4008, sizeof bus, &bus, NULL) != CL_SUCCESS) return;
@@ -79,7 +85,10 @@ static void fill_pci(cl_device_id id, char *out, size_t bytes) {
     ocl.clGetDeviceInfo(id, 0x400A, sizeof domain, &domain, NULL);
     snprintf(out, bytes, "%04x:%02x:%02x.%x", domain, bus & 0xff, slot >> 3 & 0x1f, slot & 7);
   } else if (has_extension(id, "cl_amd_device_attribute_query")) {
-    struct { uint32_t type; uint8_t unused[17], bus, device, function; } amd = {0};
+    struct {
+      uint32_t type;
+      uint8_t unused[17], bus, device, function;
+    } amd = {0};
     if (ocl.clGetDeviceInfo(id, 0x4037, sizeof amd, &amd, NULL) != CL_SUCCESS || amd.type != 1) return;
     snprintf(out, bytes, "0000:%02x:%02x.%x", amd.bus, amd.device, amd.function & 0xf);
   }
@@ -87,9 +96,11 @@ static void fill_pci(cl_device_id id, char *out, size_t bytes) {
 
 static void fill_uuid(cl_device_id id, char *out, size_t bytes) {
   uint8_t u[16];
-  if (!has_extension(id, "cl_khr_device_uuid") || ocl.clGetDeviceInfo(id, 0x106A, sizeof u, u, NULL) != CL_SUCCESS) return;
-  snprintf(out, bytes, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3], u[4], u[5],
-           u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+  if (!has_extension(id, "cl_khr_device_uuid") ||
+      ocl.clGetDeviceInfo(id, 0x106A, sizeof u, u, NULL) != CL_SUCCESS)
+    return;
+  snprintf(out, bytes, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2],
+           u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
 }
 
 static ocl_class class_of(const brc_device_info *info) {
@@ -103,10 +114,14 @@ static ocl_class class_of(const brc_device_info *info) {
 static void fill_note(ocl_device *d) {
   brc_device_info *info = &d->base.info;
   const char *note = "";
-  if (!info_number(d->id, CL_DEVICE_AVAILABLE)) note = "not available";
-  else if (!info_number(d->id, CL_DEVICE_COMPILER_AVAILABLE)) note = "its driver has no OpenCL C compiler";
-  else if (!info_number(d->id, CL_DEVICE_ENDIAN_LITTLE)) note = "big-endian";
-  else if (d->class == OCL_GPU && info->max_work_group < 256) note = "work-groups of fewer than 256 work-items";
+  if (!info_number(d->id, CL_DEVICE_AVAILABLE))
+    note = "not available";
+  else if (!info_number(d->id, CL_DEVICE_COMPILER_AVAILABLE))
+    note = "its driver has no OpenCL C compiler";
+  else if (!info_number(d->id, CL_DEVICE_ENDIAN_LITTLE))
+    note = "big-endian";
+  else if (d->class == OCL_GPU && info->max_work_group < 256)
+    note = "work-groups of fewer than 256 work-items";
   snprintf(info->note, sizeof info->note, "%s", note);
 }
 
@@ -196,10 +211,13 @@ brc_status ocl_open(brc_device **out, int index, const brc_device_options *optio
   d->id = places[index].id;
   fill_info(d, index);
   char cache[4096];
-  if (options->cache_dir) snprintf(cache, sizeof cache, "%s", options->cache_dir);
-  else brc_cache_dir(cache, sizeof cache);
+  if (options->cache_dir)
+    snprintf(cache, sizeof cache, "%s", options->cache_dir);
+  else
+    brc_cache_dir(cache, sizeof cache);
   if (d->base.info.note[0])
-    st = brc_fail(BRC_E_UNSUPPORTED, "OpenCL device %d (%s) cannot be used: %s", index, d->base.info.name, d->base.info.note);
+    st = brc_fail(BRC_E_UNSUPPORTED, "OpenCL device %d (%s) cannot be used: %s", index, d->base.info.name,
+                  d->base.info.note);
   if (!st) st = ocl_gemm_choose(d, options->gemm);
   if (!st) st = create_queues(d);
   if (!st) st = take_pool(d, options->pool);

@@ -22,8 +22,14 @@ static bool any_shape(const ocl_gemm *g) {
 }
 
 static ocl_call gemm_call(const ocl_gemm *g, const char *kernel) {
-  return (ocl_call){.name = kernel, .operands = {g->a, g->b, g->bias, g->c}, .operand_count = 4, .params = &g->p,
-                    .params_bytes = sizeof g->p, .uints = sizeof g->p / 4, .groups = {1, 1, 1}, .local = 1};
+  return (ocl_call){.name = kernel,
+                    .operands = {g->a, g->b, g->bias, g->c},
+                    .operand_count = 4,
+                    .params = &g->p,
+                    .params_bytes = sizeof g->p,
+                    .uints = sizeof g->p / 4,
+                    .groups = {1, 1, 1},
+                    .local = 1};
 }
 
 //------------------------ 1. tiled ---------------------------------------------
@@ -33,7 +39,8 @@ static bool tiled_device(const ocl_device *d) {
 }
 
 static brc_status tiled_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
-  static const char *const names[2][3] = {{"gemm_nn", "gemm_nt", "gemm_tn"}, {"gemm_nn_large", "gemm_nt_large", "gemm_tn_large"}};
+  static const char *const names[2][3] = {{"gemm_nn", "gemm_nt", "gemm_tn"},
+                                          {"gemm_nn_large", "gemm_nt_large", "gemm_tn_large"}};
   const bool cpu = x->device->class == OCL_CPU;
   size_t tile_m = 64, tile_n = 64;
   bool large = false;
@@ -55,7 +62,8 @@ static brc_status tiled_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
 //------------------------ 2. native --------------------------------------------
 static bool native_device(const ocl_device *d) {
   cl_device_exec_capabilities can = 0;
-  return d->base.info.is_cpu && ocl.clGetDeviceInfo(d->id, CL_DEVICE_EXECUTION_CAPABILITIES, sizeof can, &can, NULL) == CL_SUCCESS &&
+  return d->base.info.is_cpu &&
+         ocl.clGetDeviceInfo(d->id, CL_DEVICE_EXECUTION_CAPABILITIES, sizeof can, &can, NULL) == CL_SUCCESS &&
          (can & CL_EXEC_NATIVE_KERNEL);
 }
 
@@ -71,11 +79,14 @@ static void CL_CALLBACK native_run(void *data) {
 
 static brc_status native_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, cl_event *event) {
   (void)d;
-  OCL_TRY(clEnqueueNativeKernel, queue, native_run, s->data, sizeof(native_product), 0, NULL, NULL, 0, NULL, event);
+  OCL_TRY(clEnqueueNativeKernel, queue, native_run, s->data, sizeof(native_product), 0, NULL, NULL, 0, NULL,
+          event);
   return BRC_OK;
 }
 
-static float *host_address(const brc_exec *x, const brc_tensor *t) { return ocl_memory(x, t)->host + t->offset; }
+static float *host_address(const brc_exec *x, const brc_tensor *t) {
+  return ocl_memory(x, t)->host + t->offset;
+}
 
 static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   native_product *n = calloc(1, sizeof *n);
@@ -86,11 +97,24 @@ static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   }
   const struct brc_gemm_params32 *p = &g->p;
   n->pool = x->device->pool;
-  n->args = (brc_host_gemm_args){
-      .ta = g->ta, .tb = g->tb, .m = p->m, .n = p->n, .k = p->k, .batch = p->batch, .a = host_address(x, g->a),
-      .b = host_address(x, g->b), .bias = g->bias ? host_address(x, g->bias) : NULL, .c = host_address(x, g->c), .lda = p->lda,
-      .ldb = p->ldb, .ldc = p->ldc, .stride_a = p->stride_a, .stride_b = p->stride_b, .stride_c = p->stride_c,
-      .stride_bias = p->stride_bias, .accumulate = p->accumulate};
+  n->args = (brc_host_gemm_args){.ta = g->ta,
+                                 .tb = g->tb,
+                                 .m = p->m,
+                                 .n = p->n,
+                                 .k = p->k,
+                                 .batch = p->batch,
+                                 .a = host_address(x, g->a),
+                                 .b = host_address(x, g->b),
+                                 .bias = g->bias ? host_address(x, g->bias) : NULL,
+                                 .c = host_address(x, g->c),
+                                 .lda = p->lda,
+                                 .ldb = p->ldb,
+                                 .ldc = p->ldc,
+                                 .stride_a = p->stride_a,
+                                 .stride_b = p->stride_b,
+                                 .stride_c = p->stride_c,
+                                 .stride_bias = p->stride_bias,
+                                 .accumulate = p->accumulate};
   s->launch = native_launch;
   s->data = n;
   return BRC_OK;
@@ -124,17 +148,20 @@ typedef struct clblast_data {
 
 static brc_status clblast_call(const clblast_data *k, float alpha, float beta, cl_command_queue queue) {
   const struct brc_gemm_params32 *p = &k->g.p;
-  const CLBlastTranspose ta = k->g.ta ? CLBlastTransposeYes : CLBlastTransposeNo, tb = k->g.tb ? CLBlastTransposeYes : CLBlastTransposeNo;
+  const CLBlastTranspose ta = k->g.ta ? CLBlastTransposeYes : CLBlastTransposeNo,
+                         tb = k->g.tb ? CLBlastTransposeYes : CLBlastTransposeNo;
   CLBlastStatusCode code =
       p->batch == 1
-          ? clblast.gemm(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, alpha, k->a, k->g.a->offset, p->lda, k->b, k->g.b->offset,
-                         p->ldb, beta, k->c, k->g.c->offset, p->ldc, &queue, NULL)
-          : clblast.batched(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, alpha, k->a, k->g.a->offset, p->lda, p->stride_a, k->b,
-                            k->g.b->offset, p->ldb, p->stride_b, beta, k->c, k->g.c->offset, p->ldc, p->stride_c, p->batch, &queue, NULL);
+          ? clblast.gemm(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, alpha, k->a, k->g.a->offset, p->lda,
+                         k->b, k->g.b->offset, p->ldb, beta, k->c, k->g.c->offset, p->ldc, &queue, NULL)
+          : clblast.batched(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, alpha, k->a, k->g.a->offset,
+                            p->lda, p->stride_a, k->b, k->g.b->offset, p->ldb, p->stride_b, beta, k->c,
+                            k->g.c->offset, p->ldc, p->stride_c, p->batch, &queue, NULL);
   if (code == CLBlastSuccess) return BRC_OK;
-  return brc_fail(code == CLBlastTempBufferAllocFailure || code == CLBlastOpenCLOutOfResources ? BRC_E_NOMEM : BRC_E_DEVICE,
-                  "OpenCL: CLBlast's SGEMM of %u x %u x %u (batch %u) failed: status %d; --gemm tiled does without CLBlast", p->m,
-                  p->n, p->k, p->batch, (int)code);
+  return brc_fail(
+      code == CLBlastTempBufferAllocFailure || code == CLBlastOpenCLOutOfResources ? BRC_E_NOMEM : BRC_E_DEVICE,
+      "OpenCL: CLBlast's SGEMM of %u x %u x %u (batch %u) failed: status %d; --gemm tiled does without CLBlast",
+      p->m, p->n, p->k, p->batch, (int)code);
 }
 
 static brc_status clblast_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, cl_event *event) {
@@ -150,7 +177,8 @@ static brc_status clblast_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) 
     free(k);
     return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   }
-  *k = (clblast_data){.g = *g, .a = ocl_memory(x, g->a)->mem, .b = ocl_memory(x, g->b)->mem, .c = ocl_memory(x, g->c)->mem};
+  *k = (clblast_data){
+      .g = *g, .a = ocl_memory(x, g->a)->mem, .b = ocl_memory(x, g->b)->mem, .c = ocl_memory(x, g->c)->mem};
   s->launch = clblast_launch;
   s->data = k;
   s->by_clock = true;  // its event covers the last of its kernels only
@@ -201,8 +229,8 @@ brc_status ocl_gemm_choose(ocl_device *d, const char *forced) {
   }
   d->providers[n] = NULL;
   if (n) return BRC_OK;
-  return brc_fail(BRC_E_NOT_FOUND, "GEMM provider '%s' cannot run on OpenCL device %d (%s); those that can: %s", forced ? forced : "",
-                  d->base.info.index, d->base.info.name, d->base.info.gemm);
+  return brc_fail(BRC_E_NOT_FOUND, "GEMM provider '%s' cannot run on OpenCL device %d (%s); those that can: %s",
+                  forced ? forced : "", d->base.info.index, d->base.info.name, d->base.info.gemm);
 }
 
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {

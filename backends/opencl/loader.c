@@ -21,13 +21,15 @@ static void load(void) {
   if (!library) {
     char why[300];
     snprintf(why, sizeof why, "%.299s", problem);
-    snprintf(problem, sizeof problem, "OpenCL cannot be loaded (%s); install its loader (Debian: ocl-icd-libopencl1)", why);
+    snprintf(problem, sizeof problem,
+             "OpenCL cannot be loaded (%s); install its loader (Debian: ocl-icd-libopencl1)", why);
     return;
   }
   problem[0] = 0;
-#define X(f)                                                                                               \
-  *(void **)&ocl.f = dlsym(library, #f);                                                                   \
-  if (!ocl.f && !problem[0]) snprintf(problem, sizeof problem, "the OpenCL library has no %s; version 1.2 is needed", #f);
+#define X(f)                             \
+  *(void **)&ocl.f = dlsym(library, #f); \
+  if (!ocl.f && !problem[0])             \
+    snprintf(problem, sizeof problem, "the OpenCL library has no %s; version 1.2 is needed", #f);
   OCL_FUNCTIONS(X)
 #undef X
 }
@@ -38,22 +40,26 @@ brc_status ocl_load(void) {
 }
 
 //------------------------ Error codes ------------------------------------------
-#define CODES(X)                                                                                           \
-  X(DEVICE_NOT_FOUND) X(DEVICE_NOT_AVAILABLE) X(COMPILER_NOT_AVAILABLE) X(MEM_OBJECT_ALLOCATION_FAILURE)   \
-  X(OUT_OF_RESOURCES) X(OUT_OF_HOST_MEMORY) X(PROFILING_INFO_NOT_AVAILABLE) X(MEM_COPY_OVERLAP)            \
-  X(BUILD_PROGRAM_FAILURE) X(MAP_FAILURE) X(MISALIGNED_SUB_BUFFER_OFFSET)                                  \
-  X(EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST) X(INVALID_VALUE) X(INVALID_DEVICE_TYPE) X(INVALID_PLATFORM) \
-  X(INVALID_DEVICE) X(INVALID_CONTEXT) X(INVALID_QUEUE_PROPERTIES) X(INVALID_COMMAND_QUEUE)                \
-  X(INVALID_MEM_OBJECT) X(INVALID_BINARY) X(INVALID_BUILD_OPTIONS) X(INVALID_PROGRAM)                      \
-  X(INVALID_PROGRAM_EXECUTABLE) X(INVALID_KERNEL_NAME) X(INVALID_KERNEL_DEFINITION) X(INVALID_KERNEL)      \
-  X(INVALID_ARG_INDEX) X(INVALID_ARG_VALUE) X(INVALID_ARG_SIZE) X(INVALID_KERNEL_ARGS)                     \
-  X(INVALID_WORK_DIMENSION) X(INVALID_WORK_GROUP_SIZE) X(INVALID_WORK_ITEM_SIZE) X(INVALID_GLOBAL_OFFSET)  \
-  X(INVALID_EVENT_WAIT_LIST) X(INVALID_EVENT) X(INVALID_OPERATION) X(INVALID_BUFFER_SIZE)                  \
-  X(INVALID_GLOBAL_WORK_SIZE) X(INVALID_PROPERTY)
+#define CODES(X)                                                                                               \
+  X(DEVICE_NOT_FOUND)                                                                                          \
+  X(DEVICE_NOT_AVAILABLE) X(COMPILER_NOT_AVAILABLE) X(MEM_OBJECT_ALLOCATION_FAILURE) X(OUT_OF_RESOURCES)       \
+      X(OUT_OF_HOST_MEMORY) X(PROFILING_INFO_NOT_AVAILABLE) X(MEM_COPY_OVERLAP) X(BUILD_PROGRAM_FAILURE)       \
+          X(MAP_FAILURE) X(MISALIGNED_SUB_BUFFER_OFFSET) X(EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST)          \
+              X(INVALID_VALUE) X(INVALID_DEVICE_TYPE) X(INVALID_PLATFORM) X(INVALID_DEVICE) X(INVALID_CONTEXT) \
+                  X(INVALID_QUEUE_PROPERTIES) X(INVALID_COMMAND_QUEUE) X(INVALID_MEM_OBJECT) X(INVALID_BINARY) \
+                      X(INVALID_BUILD_OPTIONS) X(INVALID_PROGRAM) X(INVALID_PROGRAM_EXECUTABLE)                \
+                          X(INVALID_KERNEL_NAME) X(INVALID_KERNEL_DEFINITION) X(INVALID_KERNEL)                \
+                              X(INVALID_ARG_INDEX) X(INVALID_ARG_VALUE) X(INVALID_ARG_SIZE)                    \
+                                  X(INVALID_KERNEL_ARGS) X(INVALID_WORK_DIMENSION) X(INVALID_WORK_GROUP_SIZE)  \
+                                      X(INVALID_WORK_ITEM_SIZE) X(INVALID_GLOBAL_OFFSET)                       \
+                                          X(INVALID_EVENT_WAIT_LIST) X(INVALID_EVENT) X(INVALID_OPERATION)     \
+                                              X(INVALID_BUFFER_SIZE) X(INVALID_GLOBAL_WORK_SIZE)               \
+                                                  X(INVALID_PROPERTY)
 
 const char *ocl_code_text(cl_int code) {
   switch (code) {
-#define X(name) case CL_##name: return "CL_" #name;
+#define X(name) \
+  case CL_##name: return "CL_" #name;
     CODES(X)
 #undef X
     case -1001: return "CL_PLATFORM_NOT_FOUND_KHR";
@@ -62,7 +68,9 @@ const char *ocl_code_text(cl_int code) {
 }
 
 brc_status ocl_fail(const char *call, cl_int code) {
-  bool memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_RESOURCES || code == CL_OUT_OF_HOST_MEMORY;
-  return brc_fail(memory ? BRC_E_NOMEM : BRC_E_DEVICE, "OpenCL: %s failed: %s (%d)", call, ocl_code_text(code), (int)code);
+  bool memory =
+      code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_RESOURCES || code == CL_OUT_OF_HOST_MEMORY;
+  return brc_fail(memory ? BRC_E_NOMEM : BRC_E_DEVICE, "OpenCL: %s failed: %s (%d)", call, ocl_code_text(code),
+                  (int)code);
 }
 #endif

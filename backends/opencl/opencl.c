@@ -19,7 +19,9 @@ static ocl_device *device_of(brc_device *d) { return (ocl_device *)d; }
 
 //------------------------ 1. Buffers ------------------------------------------
 static brc_status no_memory(const ocl_device *d, const char *what, size_t bytes, cl_int code) {
-  return brc_fail(BRC_E_NOMEM, "OpenCL: %zu bytes (%.2f GB) for %s could not be allocated on '%s': %s (%d); it has %.2f GB, and takes %.2f GB at once",
+  return brc_fail(BRC_E_NOMEM,
+                  "OpenCL: %zu bytes (%.2f GB) for %s could not be allocated on '%s': %s (%d); it has %.2f GB, "
+                  "and takes %.2f GB at once",
                   bytes, (double)bytes * 1e-9, what, d->base.info.name, ocl_code_text(code), (int)code,
                   (double)d->base.info.memory_bytes * 1e-9, (double)d->max_alloc * 1e-9);
 }
@@ -40,12 +42,14 @@ static float *host_memory(size_t bytes) {
 
 brc_status ocl_buffer_create(ocl_device *d, const char *what, uint64_t elements, brc_buffer *out) {
   *out = (brc_buffer){.elements = elements};
-  if (elements > UINT64_MAX >> 3) return brc_fail(BRC_E_VALUE, "OpenCL: %llu elements for %s", (unsigned long long)elements, what);
+  if (elements > UINT64_MAX >> 3)
+    return brc_fail(BRC_E_VALUE, "OpenCL: %llu elements for %s", (unsigned long long)elements, what);
   size_t bytes = (size_t)(elements + SLACK) * 4;
   cl_int code = CL_OUT_OF_HOST_MEMORY;
   if (d->base.info.is_cpu) out->host = host_memory(bytes);
   if (out->host || !d->base.info.is_cpu)
-    out->mem = ocl.clCreateBuffer(d->context, CL_MEM_READ_WRITE | (out->host ? CL_MEM_USE_HOST_PTR : 0), bytes, out->host, &code);
+    out->mem = ocl.clCreateBuffer(d->context, CL_MEM_READ_WRITE | (out->host ? CL_MEM_USE_HOST_PTR : 0), bytes,
+                                  out->host, &code);
   // Many drivers allocate at the first use only.
   if (out->mem) code = fill_zero(d, out->mem, bytes);
   if (out->mem && code == CL_SUCCESS) code = ocl.clFinish(d->queue);
@@ -68,8 +72,10 @@ static brc_status cl_alloc(brc_device *d, const char *name, uint64_t elements, b
   char what[160];
   snprintf(what, sizeof what, "'%s'", name);
   brc_status st = ocl_buffer_create(device_of(d), what, elements, b);
-  if (st) free(b);
-  else *out = b;
+  if (st)
+    free(b);
+  else
+    *out = b;
   return st;
 }
 
@@ -82,20 +88,23 @@ static void cl_release(brc_device *d, brc_buffer *b) {
 
 static brc_status check_range(const char *what, uint64_t offset, uint64_t elements, uint64_t size) {
   if (offset <= size && elements <= size - offset) return BRC_OK;
-  return brc_fail(BRC_E_SHAPE, "OpenCL: %s: elements [%llu, +%llu) of a buffer of %llu", what, (unsigned long long)offset,
-                  (unsigned long long)elements, (unsigned long long)size);
+  return brc_fail(BRC_E_SHAPE, "OpenCL: %s: elements [%llu, +%llu) of a buffer of %llu", what,
+                  (unsigned long long)offset, (unsigned long long)elements, (unsigned long long)size);
 }
 
-static brc_status cl_write(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements, const void *data, bool async) {
+static brc_status cl_write(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements, const void *data,
+                           bool async) {
   brc_status st = check_range("write", offset, elements, b->elements);
   if (st || !elements) return st;
-  OCL_TRY(clEnqueueWriteBuffer, device_of(d)->queue, b->mem, async ? CL_FALSE : CL_TRUE, offset * 4, elements * 4, data, 0, NULL, NULL);
+  OCL_TRY(clEnqueueWriteBuffer, device_of(d)->queue, b->mem, async ? CL_FALSE : CL_TRUE, offset * 4,
+          elements * 4, data, 0, NULL, NULL);
   return BRC_OK;
 }
 
 static brc_status read_elements(brc_device *d, cl_mem mem, uint64_t offset, uint64_t elements, void *data) {
   if (!elements) return BRC_OK;
-  OCL_TRY(clEnqueueReadBuffer, device_of(d)->queue, mem, CL_TRUE, offset * 4, elements * 4, data, 0, NULL, NULL);
+  OCL_TRY(clEnqueueReadBuffer, device_of(d)->queue, mem, CL_TRUE, offset * 4, elements * 4, data, 0, NULL,
+          NULL);
   return BRC_OK;
 }
 
@@ -113,7 +122,9 @@ static brc_status cl_copy(brc_device *d, brc_buffer *dst, brc_buffer *src, uint6
 }
 
 //------------------------ 2. Compile ------------------------------------------
-const brc_buffer *ocl_memory(const brc_exec *x, const brc_tensor *t) { return t->storage ? t->storage->buffer : &x->arena; }
+const brc_buffer *ocl_memory(const brc_exec *x, const brc_tensor *t) {
+  return t->storage ? t->storage->buffer : &x->arena;
+}
 
 ocl_step *ocl_step_add(brc_exec *x, const brc_op *op) {
   if (x->step_count == x->step_cap) {
@@ -131,7 +142,8 @@ ocl_step *ocl_step_add(brc_exec *x, const brc_op *op) {
   return s;
 }
 
-static brc_status set_argument(cl_kernel kernel, const char *name, cl_uint *index, size_t bytes, const void *value) {
+static brc_status set_argument(cl_kernel kernel, const char *name, cl_uint *index, size_t bytes,
+                               const void *value) {
   cl_int code = ocl.clSetKernelArg(kernel, *index, bytes, value);
   if (code == CL_SUCCESS) {
     ++*index;
@@ -145,9 +157,11 @@ static brc_status set_operand(cl_kernel kernel, const char *name, cl_uint *index
   return st ? st : set_argument(kernel, name, index, sizeof offset, &offset);
 }
 
-static brc_status set_tail(cl_kernel kernel, const ocl_call *c, cl_uint *index, const void *params, const uint32_t *extra) {
+static brc_status set_tail(cl_kernel kernel, const ocl_call *c, cl_uint *index, const void *params,
+                           const uint32_t *extra) {
   brc_status st = set_argument(kernel, c->name, index, c->params_bytes, params);
-  for (int i = 0; i < c->extra_count && !st; i++) st = set_argument(kernel, c->name, index, sizeof extra[i], &extra[i]);
+  for (int i = 0; i < c->extra_count && !st; i++)
+    st = set_argument(kernel, c->name, index, sizeof extra[i], &extra[i]);
   return st;
 }
 
@@ -156,7 +170,8 @@ static brc_status set_arguments(brc_exec *x, cl_kernel kernel, const ocl_call *c
   brc_status st = BRC_OK;
   for (int i = 0; i < c->operand_count && !st; i++) {
     const brc_tensor *t = c->operands[i];
-    st = set_operand(kernel, c->name, &index, (t ? ocl_memory(x, t) : &x->device->none)->mem, t ? t->offset : UINT64_MAX);
+    st = set_operand(kernel, c->name, &index, (t ? ocl_memory(x, t) : &x->device->none)->mem,
+                     t ? t->offset : UINT64_MAX);
   }
   return st ? st : set_tail(kernel, c, &index, c->params, c->extra);
 }
@@ -179,14 +194,17 @@ static brc_status warm_up(ocl_device *d, cl_kernel kernel, const ocl_call *c) {
   const uint32_t extra[2] = {1, 1};
   cl_uint index = 0;
   brc_status st = BRC_OK;
-  for (int i = 0; i < c->operand_count && !st; i++) st = set_operand(kernel, c->name, &index, d->none.mem, (uint64_t)i * 1024);
+  for (int i = 0; i < c->operand_count && !st; i++)
+    st = set_operand(kernel, c->name, &index, d->none.mem, (uint64_t)i * 1024);
   if (!st) st = set_tail(kernel, c, &index, words, extra);
   if (st) return st;
   const size_t size[3] = {c->local, 1, 1};
   cl_int code = fill_zero(d, d->none.mem, 16384 * 4);
-  if (code == CL_SUCCESS) code = ocl.clEnqueueNDRangeKernel(d->queue, kernel, 3, NULL, size, size, 0, NULL, NULL);
+  if (code == CL_SUCCESS)
+    code = ocl.clEnqueueNDRangeKernel(d->queue, kernel, 3, NULL, size, size, 0, NULL, NULL);
   if (code == CL_SUCCESS) code = ocl.clFinish(d->queue);
-  return code == CL_SUCCESS ? BRC_OK : brc_fail_prefix(ocl_fail("clEnqueueNDRangeKernel", code), "kernel %s: ", c->name);
+  return code == CL_SUCCESS ? BRC_OK
+                            : brc_fail_prefix(ocl_fail("clEnqueueNDRangeKernel", code), "kernel %s: ", c->name);
 }
 
 brc_status ocl_call_add(brc_exec *x, const brc_op *op, const ocl_call *c) {
@@ -208,7 +226,8 @@ brc_status ocl_call_add(brc_exec *x, const brc_op *op, const ocl_call *c) {
 static brc_status check_tensor(const brc_program *p, const brc_op *op, const brc_tensor *t) {
   if (t->storage && !t->storage->buffer)
     return brc_fail(BRC_E_VALUE, "OpenCL: %s: storage '%s' has no buffer", op->label, t->storage->name);
-  brc_status st = check_range(t->name, t->offset, brc_tensor_elements(t), t->storage ? t->storage->buffer->elements : p->arena_elements);
+  brc_status st = check_range(t->name, t->offset, brc_tensor_elements(t),
+                              t->storage ? t->storage->buffer->elements : p->arena_elements);
   return st ? brc_fail_prefix(st, "%s: ", op->label) : BRC_OK;
 }
 
@@ -242,15 +261,21 @@ static brc_status cl_compile(brc_device *base, const brc_program *p, brc_exec **
   ocl_device *d = device_of(base);
   brc_exec *x = calloc(1, sizeof *x);
   if (!x) return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
-  *x = (brc_exec){.program = p, .device = d, .seconds = calloc(p->op_count + 1, sizeof(double)), .calls = calloc(p->op_count + 1, sizeof(uint64_t))};
+  *x = (brc_exec){.program = p,
+                  .device = d,
+                  .seconds = calloc(p->op_count + 1, sizeof(double)),
+                  .calls = calloc(p->op_count + 1, sizeof(uint64_t))};
   brc_status st = x->seconds && x->calls ? BRC_OK : brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   char what[160];
   snprintf(what, sizeof what, "the activations of program '%s'", p->name);
   if (!st) st = ocl_buffer_create(d, what, p->arena_elements, &x->arena);
   for (size_t i = 0; i < p->op_count && !st; i++) st = add_op(x, p->ops[i]);
-  if (!st && ocl.clFinish(d->queue) != CL_SUCCESS) st = brc_fail(BRC_E_DEVICE, "OpenCL: warming program '%s' failed", p->name);
-  if (st) cl_exec_free(base, x);
-  else *out = x;
+  if (!st && ocl.clFinish(d->queue) != CL_SUCCESS)
+    st = brc_fail(BRC_E_DEVICE, "OpenCL: warming program '%s' failed", p->name);
+  if (st)
+    cl_exec_free(base, x);
+  else
+    *out = x;
   return st;
 }
 
@@ -260,7 +285,8 @@ static brc_status launch(ocl_device *d, const ocl_step *s, cl_command_queue queu
   if (s->launch) {
     st = s->launch(d, s, queue, event);
   } else {
-    cl_int code = ocl.clEnqueueNDRangeKernel(queue, s->kernel, s->dims, NULL, s->global, s->local, 0, NULL, event);
+    cl_int code =
+        ocl.clEnqueueNDRangeKernel(queue, s->kernel, s->dims, NULL, s->global, s->local, 0, NULL, event);
     if (code != CL_SUCCESS) st = ocl_fail("clEnqueueNDRangeKernel", code);
   }
   return st ? brc_fail_prefix(st, "op %d (%s): ", s->op->index, s->op->label) : BRC_OK;
@@ -268,7 +294,8 @@ static brc_status launch(ocl_device *d, const ocl_step *s, cl_command_queue queu
 
 static double event_seconds(cl_event e) {
   cl_ulong from = 0, to = 0;
-  if (ocl.clGetEventProfilingInfo(e, CL_PROFILING_COMMAND_START, sizeof from, &from, NULL) != CL_SUCCESS) return 0;
+  if (ocl.clGetEventProfilingInfo(e, CL_PROFILING_COMMAND_START, sizeof from, &from, NULL) != CL_SUCCESS)
+    return 0;
   if (ocl.clGetEventProfilingInfo(e, CL_PROFILING_COMMAND_END, sizeof to, &to, NULL) != CL_SUCCESS) return 0;
   return to > from ? (double)(to - from) * 1e-9 : 0;
 }
@@ -346,7 +373,11 @@ static brc_status cl_profile_read(brc_device *d, brc_exec *x, brc_profile_row *r
     double flops, bytes;
     brc_op_cost(x->program->ops[i], &flops, &bytes);
     double n = (double)x->calls[i];
-    rows[i] = (brc_profile_row){.op = x->program->ops[i], .calls = x->calls[i], .seconds = x->seconds[i], .flops = n * flops, .bytes = n * bytes};
+    rows[i] = (brc_profile_row){.op = x->program->ops[i],
+                                .calls = x->calls[i],
+                                .seconds = x->seconds[i],
+                                .flops = n * flops,
+                                .bytes = n * bytes};
   }
   return BRC_OK;
 }

@@ -14,16 +14,15 @@
 
 //------------------------ 1. The library --------------------------------------
 // Every function that we call. All are in OpenCL 1.2.
-#define OCL_FUNCTIONS(X)                                                                                    \
-  X(clGetPlatformIDs) X(clGetPlatformInfo) X(clGetDeviceIDs) X(clGetDeviceInfo)                             \
-  X(clCreateContext) X(clReleaseContext) X(clCreateCommandQueue) X(clReleaseCommandQueue)                   \
-  X(clCreateBuffer) X(clReleaseMemObject)                                                                   \
-  X(clCreateProgramWithSource) X(clCreateProgramWithBinary) X(clBuildProgram) X(clReleaseProgram)           \
-  X(clGetProgramInfo) X(clGetProgramBuildInfo)                                                              \
-  X(clCreateKernel) X(clReleaseKernel) X(clSetKernelArg)                                                    \
-  X(clEnqueueNDRangeKernel) X(clEnqueueNativeKernel) X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer)         \
-  X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer)                                                             \
-  X(clGetEventProfilingInfo) X(clReleaseEvent) X(clFlush) X(clFinish)
+#define OCL_FUNCTIONS(X)                                                                                      \
+  X(clGetPlatformIDs)                                                                                         \
+  X(clGetPlatformInfo) X(clGetDeviceIDs) X(clGetDeviceInfo) X(clCreateContext) X(clReleaseContext)            \
+      X(clCreateCommandQueue) X(clReleaseCommandQueue) X(clCreateBuffer) X(clReleaseMemObject)                \
+          X(clCreateProgramWithSource) X(clCreateProgramWithBinary) X(clBuildProgram) X(clReleaseProgram)     \
+              X(clGetProgramInfo) X(clGetProgramBuildInfo) X(clCreateKernel) X(clReleaseKernel)               \
+                  X(clSetKernelArg) X(clEnqueueNDRangeKernel) X(clEnqueueNativeKernel) X(clEnqueueReadBuffer) \
+                      X(clEnqueueWriteBuffer) X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer)                   \
+                          X(clGetEventProfilingInfo) X(clReleaseEvent) X(clFlush) X(clFinish)
 typedef struct ocl_functions {
 #define X(f) __typeof__(&f) f;
   OCL_FUNCTIONS(X)
@@ -36,10 +35,10 @@ brc_status ocl_load(void);
 // An OpenCL failure as a sentence: the call, the code in words. E_NOMEM for the codes that mean it, else E_DEVICE.
 brc_status ocl_fail(const char *call, cl_int code);
 const char *ocl_code_text(cl_int code);
-#define OCL_TRY(f, ...)                                       \
-  do {                                                        \
-    cl_int code_ = ocl.f(__VA_ARGS__);                        \
-    if (code_ != CL_SUCCESS) return ocl_fail(#f, code_);      \
+#define OCL_TRY(f, ...)                                  \
+  do {                                                   \
+    cl_int code_ = ocl.f(__VA_ARGS__);                   \
+    if (code_ != CL_SUCCESS) return ocl_fail(#f, code_); \
   } while (0)
 
 //------------------------ 2. Devices ------------------------------------------
@@ -70,15 +69,19 @@ struct ocl_device {
   cl_context context;
   cl_command_queue queue, timed;  // in order; `timed` records times, for profiles
   cl_program program;
-  brc_buffer none;                // stands for absent operands; also where kernels run once to be compiled
+  brc_buffer none;  // stands for absent operands; also where kernels run once to be compiled
   ocl_class class;
   uint64_t max_alloc;
-  brc_pool *pool;                 // for native kernels
+  brc_pool *pool;  // for native kernels
   bool owns_pool;
   const ocl_gemm_provider *providers[OCL_MAX_PROVIDERS + 1];  // to try in order
   const char *provider_names[OCL_MAX_PROVIDERS + 1];          // that can run here
-  struct ocl_warm { const char *name; size_t local; struct ocl_warm *next; } *warm;  // kernels that have run once
-  uint64_t in_flight;             // commands since the last wait
+  struct ocl_warm {
+    const char *name;
+    size_t local;
+    struct ocl_warm *next;
+  } * warm;            // kernels that have run once
+  uint64_t in_flight;  // commands since the last wait
 };
 
 brc_status ocl_list(brc_device_info *out, size_t max, size_t *count);
@@ -90,7 +93,13 @@ void ocl_close(brc_device *d);
 brc_status ocl_program_build(ocl_device *d, const char *cache_dir);
 
 // Work-items per row, by the build constants of the same names; 1 on CPU devices.
-enum { OCL_NORM_LANES = 128, OCL_ROW_LANES = 32, OCL_REDUCE_LANES = 256, OCL_ADAM_LANES = 256, OCL_STRIP_LANES = 256 };
+enum {
+  OCL_NORM_LANES = 128,
+  OCL_ROW_LANES = 32,
+  OCL_REDUCE_LANES = 256,
+  OCL_ADAM_LANES = 256,
+  OCL_STRIP_LANES = 256
+};
 // Bounds of the kernels' private and local memory.
 enum { OCL_MEMBERS_MAX = 16, OCL_ATOMS_MAX = 1024 };
 
@@ -101,12 +110,12 @@ typedef brc_status ocl_launch(ocl_device *d, const ocl_step *s, cl_command_queue
 // One command. An op has one or more, one behind the other.
 struct ocl_step {
   const brc_op *op;
-  cl_kernel kernel;            // NULL: `launch` does it
+  cl_kernel kernel;  // NULL: `launch` does it
   cl_uint dims;
   size_t global[3], local[3];
   ocl_launch *launch;
-  void *data;                  // of `launch`, freed with the step
-  bool by_clock;               // its event does not tell its time: profiles wait for it and look at the clock
+  void *data;     // of `launch`, freed with the step
+  bool by_clock;  // its event does not tell its time: profiles wait for it and look at the clock
 };
 
 struct brc_exec {
@@ -116,7 +125,7 @@ struct brc_exec {
   ocl_step *steps;
   size_t step_count, step_cap;
   bool profiling;
-  double *seconds;             // per op
+  double *seconds;  // per op
   uint64_t *calls;
 };
 
@@ -133,7 +142,7 @@ typedef struct ocl_call {
   int operand_count;
   const void *params;
   size_t params_bytes;
-  unsigned uints;              // leading uint fields of params
+  unsigned uints;  // leading uint fields of params
   uint32_t extra[2];
   int extra_count;
   size_t groups[3], local;
@@ -154,8 +163,8 @@ typedef struct ocl_gemm {
 
 struct ocl_gemm_provider {
   const char *name;
-  bool (*device)(const ocl_device *d);        // can it run there? (needs class, id and info only)
-  bool (*shape)(const ocl_gemm *g);           // and this product?
+  bool (*device)(const ocl_device *d);  // can it run there? (needs class, id and info only)
+  bool (*shape)(const ocl_gemm *g);     // and this product?
   brc_status (*add)(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 };
 // Fill d's providers: the static table's order for its class, or only `forced` (NULL: not). E_NOT_FOUND if it can't run there.

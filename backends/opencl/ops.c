@@ -10,8 +10,12 @@ static bool on_cpu(const brc_exec *x) { return x->device->class == OCL_CPU; }
 // An op's own operands and parameters, kernel named like the op.
 static ocl_call call_of(const brc_op *op, brc_op_params32 *params) {
   const brc_op_info *info = &brc_op_infos[op->kind];
-  ocl_call c = {.name = info->name, .operand_count = info->inputs + info->outputs, .params = params, .uints = info->uints,
-                .groups = {1, 1, 1}, .local = 1};
+  ocl_call c = {.name = info->name,
+                .operand_count = info->inputs + info->outputs,
+                .params = params,
+                .uints = info->uints,
+                .groups = {1, 1, 1},
+                .local = 1};
   for (int i = 0; i < info->inputs; i++) c.operands[i] = op->in[i];
   for (int i = 0; i < info->outputs; i++) c.operands[info->inputs + i] = op->out[i];
   c.params_bytes = brc_op_params_to32(op->kind, &op->params, params);
@@ -28,7 +32,8 @@ static brc_status rows(brc_exec *x, const brc_op *op, size_t count, size_t lanes
 }
 
 // A kernel over strips of columns (cl/reduce.cl).
-static brc_status strips(brc_exec *x, const brc_op *op, uint32_t cols, size_t groups1, size_t groups2, uint32_t extra) {
+static brc_status strips(brc_exec *x, const brc_op *op, uint32_t cols, size_t groups1, size_t groups2,
+                         uint32_t extra) {
   brc_op_params32 params;
   ocl_call c = call_of(op, &params);
   c.groups[0] = up(cols, on_cpu(x) ? 16 : 32);
@@ -44,7 +49,8 @@ static brc_status strips(brc_exec *x, const brc_op *op, uint32_t cols, size_t gr
 static brc_status product(brc_exec *x, const brc_op *op, const brc_tensor *bias, bool ta, bool tb) {
   brc_op_params32 params;
   brc_op_params_to32(op->kind, &op->params, &params);
-  ocl_gemm g = {.a = op->in[0], .b = op->in[1], .bias = bias, .c = op->out[0], .ta = ta, .tb = tb, .p = params.dense};
+  ocl_gemm g = {
+      .a = op->in[0], .b = op->in[1], .bias = bias, .c = op->out[0], .ta = ta, .tb = tb, .p = params.dense};
   return ocl_gemm_add(x, op, &g);
 }
 static brc_status op_dense(brc_exec *x, const brc_op *op) { return product(x, op, op->in[2], false, false); }
@@ -83,28 +89,41 @@ static brc_status op_segment_sum(brc_exec *x, const brc_op *op) {
   const struct brc_segment_sum_params *p = &op->params.segment_sum;
   return strips(x, op, p->cols, on_cpu(x) ? 1 : p->segments, 1, 0);
 }
-static brc_status op_sum_members(brc_exec *x, const brc_op *op) { return rows(x, op, op->params.sum_members.rows, OCL_ROW_LANES); }
-static brc_status op_reduce(brc_exec *x, const brc_op *op) { return rows(x, op, op->params.reduce.cols, OCL_REDUCE_LANES); }
+static brc_status op_sum_members(brc_exec *x, const brc_op *op) {
+  return rows(x, op, op->params.sum_members.rows, OCL_ROW_LANES);
+}
+static brc_status op_reduce(brc_exec *x, const brc_op *op) {
+  return rows(x, op, op->params.reduce.cols, OCL_REDUCE_LANES);
+}
 
 //------------------------ 3. Input, policy, value -----------------------------
-static brc_status op_embed(brc_exec *x, const brc_op *op) { return rows(x, op, op->params.embed.rows, OCL_ROW_LANES); }
+static brc_status op_embed(brc_exec *x, const brc_op *op) {
+  return rows(x, op, op->params.embed.rows, OCL_ROW_LANES);
+}
 static brc_status op_embed_backward(brc_exec *x, const brc_op *op) { return op_embed(x, op); }
-static brc_status op_concat_input(brc_exec *x, const brc_op *op) { return rows(x, op, op->params.concat_input.rows, OCL_ROW_LANES); }
-static brc_status op_tanh_normal(brc_exec *x, const brc_op *op) { return rows(x, op, op->params.tanh_normal.rows, OCL_ROW_LANES); }
+static brc_status op_concat_input(brc_exec *x, const brc_op *op) {
+  return rows(x, op, op->params.concat_input.rows, OCL_ROW_LANES);
+}
+static brc_status op_tanh_normal(brc_exec *x, const brc_op *op) {
+  return rows(x, op, op->params.tanh_normal.rows, OCL_ROW_LANES);
+}
 static brc_status op_tanh_normal_backward(brc_exec *x, const brc_op *op) { return op_tanh_normal(x, op); }
 static brc_status op_policy_loss(brc_exec *x, const brc_op *op) { return rows(x, op, 1, OCL_REDUCE_LANES); }
 
 static brc_status op_categorical_target(brc_exec *x, const brc_op *op) {
   const struct brc_categorical_params *p = &op->params.categorical_target;
   if (p->members > OCL_MEMBERS_MAX || p->atoms > OCL_ATOMS_MAX)
-    return brc_fail(BRC_E_UNSUPPORTED, "OpenCL: categorical_target takes at most %d members and %d atoms, not %u and %u",
+    return brc_fail(BRC_E_UNSUPPORTED,
+                    "OpenCL: categorical_target takes at most %d members and %d atoms, not %u and %u",
                     OCL_MEMBERS_MAX, OCL_ATOMS_MAX, p->members, p->atoms);
   return rows(x, op, p->rows, OCL_ROW_LANES);
 }
 static brc_status op_cross_entropy(brc_exec *x, const brc_op *op) {
   return rows(x, op, (size_t)op->params.cross_entropy.members * op->params.cross_entropy.rows, OCL_ROW_LANES);
 }
-static brc_status op_expected_value(brc_exec *x, const brc_op *op) { return rows(x, op, op->params.expected_value.rows, OCL_ROW_LANES); }
+static brc_status op_expected_value(brc_exec *x, const brc_op *op) {
+  return rows(x, op, op->params.expected_value.rows, OCL_ROW_LANES);
+}
 
 //------------------------ 4. Optimisers, scalars, noise -----------------------
 static brc_status op_adamw(brc_exec *x, const brc_op *op) {
@@ -119,7 +138,9 @@ static brc_status op_adamw(brc_exec *x, const brc_op *op) {
 }
 static brc_status op_temperature(brc_exec *x, const brc_op *op) { return rows(x, op, 1, 1); }
 static brc_status op_advance_scalars(brc_exec *x, const brc_op *op) { return rows(x, op, 1, 1); }
-static brc_status op_normal(brc_exec *x, const brc_op *op) { return rows(x, op, op->params.normal.rows, OCL_ROW_LANES); }
+static brc_status op_normal(brc_exec *x, const brc_op *op) {
+  return rows(x, op, op->params.normal.rows, OCL_ROW_LANES);
+}
 
 // A missing op does not compile.
 #define OP(name, ...) [BRC_OP_##name] = op_##name,

@@ -11,8 +11,8 @@
 #include <string.h>
 
 // In this order; random.cl is last, as it switches contraction off for what stands behind it.
-static const char *const families[] = {"cl/gemm.cl",        "cl/norm.cl",      "cl/reduce.cl", "cl/input.cl", "cl/policy.cl",
-                                       "cl/categorical.cl", "cl/optimiser.cl", "cl/random.cl"};
+static const char *const families[] = {"cl/gemm.cl",   "cl/norm.cl",        "cl/reduce.cl",    "cl/input.cl",
+                                       "cl/policy.cl", "cl/categorical.cl", "cl/optimiser.cl", "cl/random.cl"};
 
 //------------------------ 1. Sources ------------------------------------------
 typedef struct text {
@@ -41,7 +41,8 @@ static void append_text(text *t, const char *s) { append(t, s, strlen(s)); }
 
 static const brc_cl_source *source_find(const char *name, size_t bytes) {
   for (size_t i = 0; i < brc_cl_source_count; i++)
-    if (strlen(brc_cl_sources[i].name) == bytes && !memcmp(brc_cl_sources[i].name, name, bytes)) return &brc_cl_sources[i];
+    if (strlen(brc_cl_sources[i].name) == bytes && !memcmp(brc_cl_sources[i].name, name, bytes))
+      return &brc_cl_sources[i];
   return NULL;
 }
 
@@ -61,7 +62,9 @@ static brc_status expand(text *out, const char *name, size_t name_bytes, bool *t
     stop = stop ? stop + 1 : end;
     static const char directive[] = "#include \"";
     const size_t n = sizeof directive - 1;
-    const char *close = (size_t)(stop - at) > n && !memcmp(at, directive, n) ? memchr(at + n, '"', (size_t)(stop - at) - n) : NULL;
+    const char *close = (size_t)(stop - at) > n && !memcmp(at, directive, n)
+                            ? memchr(at + n, '"', (size_t)(stop - at) - n)
+                            : NULL;
     if (close) {
       brc_status st = expand(out, at + n, (size_t)(close - at) - n, taken);
       if (st) return brc_fail_prefix(st, "%s:%d: ", s->name, line);
@@ -80,7 +83,8 @@ static brc_status all_sources(text *out) {
   bool *taken = calloc(brc_cl_source_count, sizeof *taken);
   if (!taken) return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   brc_status st = BRC_OK;
-  for (size_t i = 0; i < BRC_COUNT(families) && !st; i++) st = expand(out, families[i], strlen(families[i]), taken);
+  for (size_t i = 0; i < BRC_COUNT(families) && !st; i++)
+    st = expand(out, families[i], strlen(families[i]), taken);
   free(taken);
   if (!st && out->failed) st = brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   return st;
@@ -90,9 +94,10 @@ static brc_status all_sources(text *out) {
 static void build_options(const ocl_device *d, char *out, size_t bytes) {
   bool cpu = d->class == OCL_CPU;
   snprintf(out, bytes,
-           "-cl-std=CL1.2 -DBRC_VEC=%d -DNORM_LANES=%d -DROW_LANES=%d -DREDUCE_LANES=%d -DADAM_LANES=%d -DMEMBERS_MAX=%d -DATOMS_MAX=%d",
-           cpu ? 16 : 1, cpu ? 1 : OCL_NORM_LANES, cpu ? 1 : OCL_ROW_LANES, cpu ? 1 : OCL_REDUCE_LANES, cpu ? 1 : OCL_ADAM_LANES,
-           OCL_MEMBERS_MAX, OCL_ATOMS_MAX);
+           "-cl-std=CL1.2 -DBRC_VEC=%d -DNORM_LANES=%d -DROW_LANES=%d -DREDUCE_LANES=%d -DADAM_LANES=%d "
+           "-DMEMBERS_MAX=%d -DATOMS_MAX=%d",
+           cpu ? 16 : 1, cpu ? 1 : OCL_NORM_LANES, cpu ? 1 : OCL_ROW_LANES, cpu ? 1 : OCL_REDUCE_LANES,
+           cpu ? 1 : OCL_ADAM_LANES, OCL_MEMBERS_MAX, OCL_ATOMS_MAX);
   cl_device_fp_config config = 0;
   ocl.clGetDeviceInfo(d->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL);
   if (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT)
@@ -119,11 +124,13 @@ typedef struct cache {
   uint64_t key[2];
 } cache;
 
-static void cache_locate(cache *c, const ocl_device *d, const char *dir, const char *options, const text *source) {
+static void cache_locate(cache *c, const ocl_device *d, const char *dir, const char *options,
+                         const text *source) {
   char version[256] = "", platform[256] = "";
   ocl.clGetDeviceInfo(d->id, CL_DEVICE_VERSION, sizeof version - 1, version, NULL);
   ocl.clGetPlatformInfo(d->platform, CL_PLATFORM_VERSION, sizeof platform - 1, platform, NULL);
-  const char *parts[] = {d->base.info.name, d->base.info.vendor, d->base.info.driver, version, platform, options, source->data};
+  const char *parts[] = {d->base.info.name, d->base.info.vendor, d->base.info.driver, version, platform,
+                         options,           source->data};
   for (int k = 0; k < 2; k++) {
     c->key[k] = k ? 0x9e3779b97f4a7c15u : 0xcbf29ce484222325u;
     for (size_t i = 0; i < BRC_COUNT(parts); i++) c->key[k] = hash(c->key[k], parts[i], strlen(parts[i]) + 1);
@@ -142,15 +149,16 @@ static cl_program cache_load(const cache *c, ocl_device *d, const char *options)
   bool good = bytes > sizeof h;
   if (good) {
     memcpy(&h, data, sizeof h);
-    good = !memcmp(h.magic, magic, sizeof magic) && !memcmp(h.key, c->key, sizeof h.key) && h.bytes == bytes - sizeof h &&
-           h.sum == hash(0, data + sizeof h, bytes - sizeof h);
+    good = !memcmp(h.magic, magic, sizeof magic) && !memcmp(h.key, c->key, sizeof h.key) &&
+           h.bytes == bytes - sizeof h && h.sum == hash(0, data + sizeof h, bytes - sizeof h);
   }
   if (good) {
     const unsigned char *binary = (const unsigned char *)data + sizeof h;
     size_t binary_bytes = bytes - sizeof h;
     cl_int status = CL_SUCCESS, code;
     program = ocl.clCreateProgramWithBinary(d->context, 1, &d->id, &binary_bytes, &binary, &status, &code);
-    if (program && (code != CL_SUCCESS || status != CL_SUCCESS || ocl.clBuildProgram(program, 1, &d->id, options, NULL, NULL) != CL_SUCCESS)) {
+    if (program && (code != CL_SUCCESS || status != CL_SUCCESS ||
+                    ocl.clBuildProgram(program, 1, &d->id, options, NULL, NULL) != CL_SUCCESS)) {
       ocl.clReleaseProgram(program);
       program = NULL;
     }
@@ -159,14 +167,19 @@ static cl_program cache_load(const cache *c, ocl_device *d, const char *options)
   return program;
 }
 
-// A cache that can't be written costs time at the next start, nothing else: failures are silent.
+// A cache that can't be written costs time at the next start, nothing else: failures are silent. The folder comes first,
+// as asking PoCL for a binary makes it compile every kernel.
 static void cache_store(const cache *c, const char *dir, cl_program program) {
-  size_t bytes = 0;
-  if (ocl.clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || !bytes) return;
-  unsigned char *data = malloc(sizeof(cache_header) + bytes), *binary = data + sizeof(cache_header);
   char folder[4200];
   snprintf(folder, sizeof folder, "%.4000s/opencl", dir);
-  if (data && ocl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS && !brc_mkdirs(folder)) {
+  if (brc_mkdirs(folder)) return;
+  size_t bytes = 0;
+  if (ocl.clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS ||
+      !bytes)
+    return;
+  unsigned char *data = malloc(sizeof(cache_header) + bytes),
+                *binary = data ? data + sizeof(cache_header) : NULL;
+  if (data && ocl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) {
     cache_header h = {.key = {c->key[0], c->key[1]}, .bytes = bytes, .sum = hash(0, binary, bytes)};
     memcpy(h.magic, magic, sizeof magic);
     memcpy(data, &h, sizeof h);
@@ -181,8 +194,8 @@ static brc_status build_failed(ocl_device *d, cl_int code) {
   ocl.clGetProgramBuildInfo(d->program, d->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &bytes);
   char *log = calloc(bytes + 1, 1);
   if (log) ocl.clGetProgramBuildInfo(d->program, d->id, CL_PROGRAM_BUILD_LOG, bytes, log, NULL);
-  brc_status st = brc_fail(BRC_E_DEVICE, "OpenCL: building the kernels for '%s' failed: %s (%d)\n%s", d->base.info.name,
-                           ocl_code_text(code), (int)code, log ? log : "");
+  brc_status st = brc_fail(BRC_E_DEVICE, "OpenCL: building the kernels for '%s' failed: %s (%d)\n%s",
+                           d->base.info.name, ocl_code_text(code), (int)code, log ? log : "");
   free(log);
   return st;
 }
