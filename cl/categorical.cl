@@ -1,7 +1,7 @@
 // The categorical value head: projected target, cross-entropy, expected value, with their gradients. N atoms on [-v_max, v_max].
 #include "cl/common.h"
 
-#define ATOM(i, P, dz) (fma(v_float((vi)(int)(i) + V_IDS), (vf)(dz), (vf)-(P).v_max))
+#define ATOM(i, P, dz) (fma(v_float((vi)(int)(i) + V_IDS), (vf)(dz), (vf) - (P).v_max))
 
 // Largest of N logits.
 static inline float row_top(__global const float *x, uint cols, uint lane, __local float *scratch) {
@@ -23,14 +23,15 @@ static inline float row_mass(__global const float *x, uint cols, float top, uint
 //   p = mean over members of softmax; b = (clip(r + discount mask (z - alpha logp)) + v_max) / dz; p_i goes to the atoms
 //   around b_i: (u - b + [l = u]) to l = floor(b), b - l to u = ceil(b).
 // CPUs scatter in order of i; GPUs gather: atom j takes p_i max(0, 1 - |b_i - j|), the same weights to the bit.
-__kernel void categorical_target(ARG(logits), ARG(reward), ARG(mask), ARG(logp), ARG(scalars), ARG(target), ARG(q),
-                                 const struct brc_categorical_params P) {
+__kernel void categorical_target(ARG(logits), ARG(reward), ARG(mask), ARG(logp), ARG(scalars), ARG(target),
+                                 ARG(q), const struct brc_categorical_params P) {
   ROW(ROW_LANES);
   USE(logits);
   USE(target);
   logits += (ulong)row * P.pitch;
   target += (ulong)row * P.pitch_target;
-  const float dz = 2.0f * P.v_max / (float)(P.atoms - 1), members = (float)P.members, last = (float)(P.atoms - 1);
+  const float dz = 2.0f * P.v_max / (float)(P.atoms - 1), members = (float)P.members,
+              last = (float)(P.atoms - 1);
   const float decay = P.discount * mask_buffer[mask_offset + row], r = reward_buffer[reward_offset + row];
   const float shift = scalars_buffer[scalars_offset] * logp_buffer[logp_offset + row];  // BRC_SCALAR_ALPHA
 #if BRC_VEC == 16
@@ -71,7 +72,7 @@ __kernel void categorical_target(ARG(logits), ARG(reward), ARG(mask), ARG(logp),
     FOR_COLS(P.atoms, ROW_LANES) p[c] = fma(v_exp(x[c] - top), weight, e > 0 ? p[c] : 0.0f);
   }
   FOR_COLS(P.atoms, ROW_LANES)
-    b[c] = min((clamp(fma(decay, ATOM(c, P, dz) - shift, r), -P.v_max, P.v_max) + P.v_max) / dz, last);
+  b[c] = min((clamp(fma(decay, ATOM(c, P, dz) - shift, r), -P.v_max, P.v_max) + P.v_max) / dz, last);
   barrier(CLK_LOCAL_MEM_FENCE);
   float value = 0.0f;
   FOR_COLS(P.atoms, ROW_LANES) {
@@ -87,7 +88,8 @@ __kernel void categorical_target(ARG(logits), ARG(reward), ARG(mask), ARG(logp),
 
 // logits [E,B,N], target [B,N] -> loss [E,B,1], dlogits? [E,B,N]. A row is one of the E * B.
 //   loss = -sum target log softmax; dlogits = scale (softmax sum(target) - target)
-__kernel void cross_entropy(ARG(logits), ARG(target), ARG(loss), ARG(dlogits), const struct brc_categorical_params P) {
+__kernel void cross_entropy(ARG(logits), ARG(target), ARG(loss), ARG(dlogits),
+                            const struct brc_categorical_params P) {
   ROW(ROW_LANES);
   USE(logits);
   USE(target);
@@ -110,7 +112,8 @@ __kernel void cross_entropy(ARG(logits), ARG(target), ARG(loss), ARG(dlogits), c
   if (!HAS(dlogits)) return;
   const float weight = total / mass;
   FOR_COLS(P.atoms, ROW_LANES)
-    v_store(P.scale * (v_exp(v_load(logits + c, left) - top) * weight - v_load(target + c, left)), dlogits + c, left);
+  v_store(P.scale * (v_exp(v_load(logits + c, left) - top) * weight - v_load(target + c, left)), dlogits + c,
+          left);
 }
 
 // logits [E,B,N] -> q [B,1], dlogits? [E,B,N]. A row is one of the B, all members one after the other.
@@ -136,7 +139,7 @@ __kernel void expected_value(ARG(logits), ARG(q), ARG(dlogits), const struct brc
     if (!HAS(dlogits)) continue;
     const float weight = P.scale / (members * mass);
     FOR_COLS(P.atoms, ROW_LANES)
-      v_store(v_exp(v_load(x + c, left) - top) * weight * (ATOM(c, P, dz) - q_e), dlogits + at + c, left);
+    v_store(v_exp(v_load(x + c, left) - top) * weight * (ATOM(c, P, dz) - q_e), dlogits + at + c, left);
   }
   if (FIRST_LANE) q_buffer[q_offset + row] = mean_q;
 }

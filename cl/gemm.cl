@@ -3,16 +3,16 @@
 #include "cl/common.h"
 
 #define GEMM_ARGS ARG(a), ARG(b), ARG(bias), ARG(c), const struct brc_gemm_params P
-#define GEMM_USE                                       \
-  const uint e = (uint)get_group_id(2);                \
-  USE(a);                                              \
-  USE(b);                                              \
-  USE(bias);                                           \
-  USE(c);                                              \
-  a += (ulong)e * P.stride_a;                          \
-  b += (ulong)e * P.stride_b;                          \
-  c += (ulong)e * P.stride_c;                          \
-  bias += (ulong)e * P.stride_bias;                    \
+#define GEMM_USE                        \
+  const uint e = (uint)get_group_id(2); \
+  USE(a);                               \
+  USE(b);                               \
+  USE(bias);                            \
+  USE(c);                               \
+  a += (ulong)e * P.stride_a;           \
+  b += (ulong)e * P.stride_b;           \
+  c += (ulong)e * P.stride_c;           \
+  bias += (ulong)e * P.stride_bias;     \
   const bool has_bias = HAS(bias)
 
 #if BRC_VEC == 16
@@ -20,18 +20,20 @@
 // columns behind n are computed from what lies there and not stored.
 #define TILE_M 8
 #define TILE_N 32
-static inline void tile(__global const float *a, __global const float *b, __global const float *bias, __global float *c,
-                        const struct brc_gemm_params *P, bool has_bias, const ulong step_m, const ulong step_k) {
+static inline void tile(__global const float *a, __global const float *b, __global const float *bias,
+                        __global float *c, const struct brc_gemm_params *P, bool has_bias, const ulong step_m,
+                        const ulong step_k) {
   const uint n0 = (uint)get_group_id(0) * TILE_N, m0 = (uint)get_group_id(1) * TILE_M, left = P->n - n0;
   const ulong r0 = m0 * step_m, r1 = min(m0 + 1, P->m - 1) * step_m, r2 = min(m0 + 2, P->m - 1) * step_m,
-              r3 = min(m0 + 3, P->m - 1) * step_m, r4 = min(m0 + 4, P->m - 1) * step_m, r5 = min(m0 + 5, P->m - 1) * step_m,
-              r6 = min(m0 + 6, P->m - 1) * step_m, r7 = min(m0 + 7, P->m - 1) * step_m;
+              r3 = min(m0 + 3, P->m - 1) * step_m, r4 = min(m0 + 4, P->m - 1) * step_m,
+              r5 = min(m0 + 5, P->m - 1) * step_m, r6 = min(m0 + 6, P->m - 1) * step_m,
+              r7 = min(m0 + 7, P->m - 1) * step_m;
   float16 s00 = 0, s01 = 0, s10 = 0, s11 = 0, s20 = 0, s21 = 0, s30 = 0, s31 = 0;
   float16 s40 = 0, s41 = 0, s50 = 0, s51 = 0, s60 = 0, s61 = 0, s70 = 0, s71 = 0;
   b += n0;
-#define ROW_FMA(i)                                     \
-  x = a[r##i];                                         \
-  s##i##0 = fma((float16)x, b0, s##i##0);              \
+#define ROW_FMA(i)                        \
+  x = a[r##i];                            \
+  s##i##0 = fma((float16)x, b0, s##i##0); \
   s##i##1 = fma((float16)x, b1, s##i##1)
   for (uint k = 0; k < P->k; k++, b += P->ldb, a += step_k) {
     const float16 b0 = vload16(0, b), b1 = vload16(1, b);
@@ -53,10 +55,10 @@ static inline void tile(__global const float *a, __global const float *b, __glob
     bias0 = v_load(bias + n0, left);
     if (left1) bias1 = v_load(bias + n0 + 16, left1);
   }
-#define ROW_STORE(i)                                                                             \
-  if (m0 + i < P->m) {                                                                           \
-    __global float *to = c + (ulong)i * P->ldc;                                                  \
-    v_store(s##i##0 + bias0 + (P->accumulate ? v_load(to, left) : (vf)0.0f), to, left);          \
+#define ROW_STORE(i)                                                                                           \
+  if (m0 + i < P->m) {                                                                                         \
+    __global float *to = c + (ulong)i * P->ldc;                                                                \
+    v_store(s##i##0 + bias0 + (P->accumulate ? v_load(to, left) : (vf)0.0f), to, left);                        \
     if (left1) v_store(s##i##1 + bias1 + (P->accumulate ? v_load(to + 16, left1) : (vf)0.0f), to + 16, left1); \
   }
   ROW_STORE(0)
@@ -84,15 +86,17 @@ __kernel void gemm_nt(GEMM_ARGS) {
   GEMM_USE;
   const uint n0 = (uint)get_group_id(0) * DOT_TILE, m0 = (uint)get_group_id(1) * DOT_TILE;
   __global const float *a0 = a + (ulong)m0 * P.lda, *a1 = a + (ulong)min(m0 + 1, P.m - 1) * P.lda,
-                       *a2 = a + (ulong)min(m0 + 2, P.m - 1) * P.lda, *a3 = a + (ulong)min(m0 + 3, P.m - 1) * P.lda;
+                       *a2 = a + (ulong)min(m0 + 2, P.m - 1) * P.lda,
+                       *a3 = a + (ulong)min(m0 + 3, P.m - 1) * P.lda;
   __global const float *b0 = b + (ulong)n0 * P.ldb, *b1 = b + (ulong)min(n0 + 1, P.n - 1) * P.ldb,
-                       *b2 = b + (ulong)min(n0 + 2, P.n - 1) * P.ldb, *b3 = b + (ulong)min(n0 + 3, P.n - 1) * P.ldb;
+                       *b2 = b + (ulong)min(n0 + 2, P.n - 1) * P.ldb,
+                       *b3 = b + (ulong)min(n0 + 3, P.n - 1) * P.ldb;
   float16 s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0;
   float16 s20 = 0, s21 = 0, s22 = 0, s23 = 0, s30 = 0, s31 = 0, s32 = 0, s33 = 0;
-#define STEP(load)                                                                                 \
-  {                                                                                                \
-    const float16 x0 = load(a0), x1 = load(a1), x2 = load(a2), x3 = load(a3);                      \
-    const float16 y0 = load(b0), y1 = load(b1), y2 = load(b2), y3 = load(b3);                      \
+#define STEP(load)                                                                                  \
+  {                                                                                                 \
+    const float16 x0 = load(a0), x1 = load(a1), x2 = load(a2), x3 = load(a3);                       \
+    const float16 y0 = load(b0), y1 = load(b1), y2 = load(b2), y3 = load(b3);                       \
     s00 = fma(x0, y0, s00), s01 = fma(x0, y1, s01), s02 = fma(x0, y2, s02), s03 = fma(x0, y3, s03); \
     s10 = fma(x1, y0, s10), s11 = fma(x1, y1, s11), s12 = fma(x1, y2, s12), s13 = fma(x1, y3, s13); \
     s20 = fma(x2, y0, s20), s21 = fma(x2, y1, s21), s22 = fma(x2, y2, s22), s23 = fma(x2, y3, s23); \
@@ -119,9 +123,9 @@ __kernel void gemm_nt(GEMM_ARGS) {
 // neighbours write neighbours. Steps of 16 along k lie in local memory as [k][row] and [k][column].
 #define STEP_K 16
 #define PAD    4
-static inline void tile(__global const float *a, __global const float *b, __global const float *bias, __global float *c,
-                        const struct brc_gemm_params *P, bool has_bias, const bool ta, const bool tb, const uint r,
-                        __local float *la, __local float *lb) {
+static inline void tile(__global const float *a, __global const float *b, __global const float *bias,
+                        __global float *c, const struct brc_gemm_params *P, bool has_bias, const bool ta,
+                        const bool tb, const uint r, __local float *la, __local float *lb) {
   const uint size = 16 * r, lane = (uint)get_local_id(0), tx = lane % 16, ty = lane / 16;
   const uint n0 = (uint)get_group_id(0) * size, m0 = (uint)get_group_id(1) * size;
   float sum[8][8];
@@ -161,11 +165,11 @@ static inline void tile(__global const float *a, __global const float *b, __glob
       *to = sum[i][j] + (has_bias ? bias[n] : 0.0f) + (P->accumulate ? *to : 0.0f);
     }
 }
-#define GEMM(name, ta, tb, r)                                                          \
-  __kernel void name(GEMM_ARGS) {                                                      \
-    __local float la[STEP_K * (16 * r + PAD)], lb[STEP_K * (16 * r + PAD)];            \
-    GEMM_USE;                                                                          \
-    tile(a, b, bias, c, &P, has_bias, ta, tb, r, la, lb);                              \
+#define GEMM(name, ta, tb, r)                                               \
+  __kernel void name(GEMM_ARGS) {                                           \
+    __local float la[STEP_K * (16 * r + PAD)], lb[STEP_K * (16 * r + PAD)]; \
+    GEMM_USE;                                                               \
+    tile(a, b, bias, c, &P, has_bias, ta, tb, r, la, lb);                   \
   }
 GEMM(gemm_nn, false, false, 4)
 GEMM(gemm_nt, false, true, 4)

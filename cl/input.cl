@@ -48,7 +48,8 @@ __kernel void embed_backward(ARG(table), ARG(d), ARG(dtable), const struct brc_e
 }
 
 // x[r] = [obs[r], action[r], emb[task[r]]]
-__kernel void concat_input(ARG(obs), ARG(action), ARG(emb), ARG_INT(task), ARG(x), const struct brc_concat_params P) {
+__kernel void concat_input(ARG(obs), ARG(action), ARG(emb), ARG_INT(task), ARG(x),
+                           const struct brc_concat_params P) {
   ROW(ROW_LANES);
   USE(obs);
   USE(action);

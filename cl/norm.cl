@@ -43,7 +43,8 @@ static inline float row_total(__global const float *x, uint cols, uint lane, __l
   FOR_COLS(cols, NORM_LANES) sum += x[c];
   return row_sum(sum, scratch, NORM_LANES);
 }
-static inline float row_squares(__global const float *x, uint cols, float mu, uint lane, __local float *scratch) {
+static inline float row_squares(__global const float *x, uint cols, float mu, uint lane,
+                                __local float *scratch) {
   float sum = 0.0f;
   FOR_COLS(cols, NORM_LANES) sum = fma(x[c] - mu, x[c] - mu, sum);
   return row_sum(sum, scratch, NORM_LANES);
@@ -53,7 +54,8 @@ static inline float row_squares(__global const float *x, uint cols, float mu, ui
 #endif
 
 // y = (residual +) (relu) ((x - mean) rstd scale + bias). Three walks over a row that stays in cache: mean, variance, result.
-__kernel void norm(ARG(x), ARG(scale), ARG(bias), ARG(residual), ARG(y), ARG(mean), ARG(rstd), const struct brc_norm_params P) {
+__kernel void norm(ARG(x), ARG(scale), ARG(bias), ARG(residual), ARG(y), ARG(mean), ARG(rstd),
+                   const struct brc_norm_params P) {
   ROW(NORM_LANES);
   USE(x);
   USE(scale);
@@ -87,25 +89,26 @@ __kernel void norm(ARG(x), ARG(scale), ARG(bias), ARG(residual), ARG(y), ARG(mea
   }
 }
 
-#define BACKWARD_ARGS                                                                                   \
-  ARG(dy), ARG(x), ARG(mean), ARG(rstd), ARG(scale), ARG(y), ARG(dx), ARG(partial), const struct brc_norm_params P, \
-      const uint partial_pitch
+#define BACKWARD_ARGS                                                               \
+  ARG(dy), ARG(x), ARG(mean), ARG(rstd), ARG(scale), ARG(y), ARG(dx), ARG(partial), \
+      const struct brc_norm_params P, const uint partial_pitch
 
 #if BRC_VEC == 16
 // One row's two sums over columns: of gs, and of gs (x - mean). With relu, g is left in dx for the walk that follows.
 static inline float2 backward_sums(__global const float *dy, __global const float *x, __global const float *y,
-                                   __global const float *scale, __global float *dx, float m, uint cols, uint relu) {
+                                   __global const float *scale, __global float *dx, float m, uint cols,
+                                   uint relu) {
   vf a0 = 0.0f, b0 = 0.0f, a1 = 0.0f, b1 = 0.0f;
-#define COLUMN(a, b, c, left)                                              \
-  {                                                                        \
-    vf g = v_load(dy + (c), left);                                         \
-    if (relu) {                                                            \
-      g = select((vf)0.0f, g, v_load(y + (c), left) > (vf)0.0f);           \
-      v_store(g, dx + (c), left);                                          \
-    }                                                                      \
-    g *= v_load(scale + (c), left);                                        \
-    a += g;                                                                \
-    b = fma(g, v_keep(v_load(x + (c), left) - m, left), b);                \
+#define COLUMN(a, b, c, left)                                    \
+  {                                                              \
+    vf g = v_load(dy + (c), left);                               \
+    if (relu) {                                                  \
+      g = select((vf)0.0f, g, v_load(y + (c), left) > (vf)0.0f); \
+      v_store(g, dx + (c), left);                                \
+    }                                                            \
+    g *= v_load(scale + (c), left);                              \
+    a += g;                                                      \
+    b = fma(g, v_keep(v_load(x + (c), left) - m, left), b);      \
   }
   uint c = 0;
   for (; c + 32 <= cols; c += 32) {
@@ -118,9 +121,10 @@ static inline float2 backward_sums(__global const float *dy, __global const floa
 }
 
 // dx of n rows, and their sums added to the block's in row order. `g` is dy, or dx itself where relu has left g there.
-static inline void backward_rows(const uint n, __global const float *g, __global const float *x, __global const float *scale,
-                                 __global float *dx, __global float *partial, const float *m, const float *s, const float2 *means,
-                                 uint cols, uint pitch, bool sums, bool first) {
+static inline void backward_rows(const uint n, __global const float *g, __global const float *x,
+                                 __global const float *scale, __global float *dx, __global float *partial,
+                                 const float *m, const float *s, const float2 *means, uint cols, uint pitch,
+                                 bool sums, bool first) {
   FOR_COLS(cols, 1) {
     const vf sc = v_load(scale + c, left);
     vf sum_gx = 0.0f, sum_g = 0.0f, sum_dx = 0.0f;
@@ -130,7 +134,8 @@ static inline void backward_rows(const uint n, __global const float *g, __global
       sum_dx = v_load(partial + 2 * pitch + c, left);
     }
     for (uint i = 0; i < n; i++) {
-      vf gi = v_load(g + (ulong)i * pitch + c, left), xhat = (v_load(x + (ulong)i * pitch + c, left) - m[i]) * s[i];
+      vf gi = v_load(g + (ulong)i * pitch + c, left),
+         xhat = (v_load(x + (ulong)i * pitch + c, left) - m[i]) * s[i];
       vf d = s[i] * (fma(gi, sc, (vf)-means[i].x) - xhat * means[i].y);
       v_store(d, dx + (ulong)i * pitch + c, left);
       sum_gx = fma(gi, xhat, sum_gx);
@@ -172,12 +177,15 @@ __kernel void norm_backward(BACKWARD_ARGS) {
       const ulong at_i = at + (ulong)i * P.pitch;
       m[i] = mean[row + i];
       s[i] = rstd[row + i];
-      means[i] = backward_sums(dy + at_i, x + at_i, y + at_i, scale, dx + at_i, m[i], P.cols, P.relu) / (float)P.cols;
+      means[i] =
+          backward_sums(dy + at_i, x + at_i, y + at_i, scale, dx + at_i, m[i], P.cols, P.relu) / (float)P.cols;
       means[i].y *= s[i];
     }
     __global const float *g = P.relu ? dx + at : dy + at;
-    if (n == ROWS) backward_rows(ROWS, g, x + at, scale, dx + at, partial, m, s, means, P.cols, P.pitch, sums, r == begin);
-    else backward_rows(1, g, x + at, scale, dx + at, partial, m, s, means, P.cols, P.pitch, sums, r == begin);
+    if (n == ROWS)
+      backward_rows(ROWS, g, x + at, scale, dx + at, partial, m, s, means, P.cols, P.pitch, sums, r == begin);
+    else
+      backward_rows(1, g, x + at, scale, dx + at, partial, m, s, means, P.cols, P.pitch, sums, r == begin);
     r += n;
   }
 }
@@ -225,7 +233,8 @@ __kernel void norm_backward_sums(BACKWARD_ARGS) {
   USE(partial);
   const uint c = (uint)get_global_id(0), group = (uint)get_group_id(1);
   if (c >= P.cols) return;
-  const uint blocks = (P.rows + P.block - 1) / P.block, member = group / blocks, first = (group % blocks) * P.block;
+  const uint blocks = (P.rows + P.block - 1) / P.block, member = group / blocks,
+             first = (group % blocks) * P.block;
   const uint last = min(first + P.block, P.rows);
   float sum_gx = 0.0f, sum_g = 0.0f, sum_dx = 0.0f;
   for (uint r = first; r < last; r++) {

@@ -4,8 +4,8 @@
 // Group b owns elements [b block, (b+1) block): m, v, p and target in place; partial row b = sums of g^2 and of p^2 before the step.
 //   p -= lr (m/c1 / (sqrt(v/c2) + eps) + decay p); target = tau p + (1 - tau) target
 // Zero padding stays zero: 0 / (sqrt(0) + eps) = 0.
-__kernel void adamw(ARG(grad), ARG(param), ARG(m), ARG(v), ARG(target), ARG(scalars), ARG(partial), const struct brc_adamw_params P,
-                    const uint partial_pitch) {
+__kernel void adamw(ARG(grad), ARG(param), ARG(m), ARG(v), ARG(target), ARG(scalars), ARG(partial),
+                    const struct brc_adamw_params P, const uint partial_pitch) {
   ROW(ADAM_LANES);
   USE(grad);
   USE(param);
@@ -14,7 +14,8 @@ __kernel void adamw(ARG(grad), ARG(param), ARG(m), ARG(v), ARG(target), ARG(scal
   USE(target);
   const ulong first = (ulong)row * P.block;
   const uint n = (uint)min((ulong)P.block, (ulong)P.n - first);
-  const float by_c1 = 1.0f / scalars_buffer[scalars_offset + P.c1], by_c2 = 1.0f / scalars_buffer[scalars_offset + P.c2];
+  const float by_c1 = 1.0f / scalars_buffer[scalars_offset + P.c1],
+              by_c2 = 1.0f / scalars_buffer[scalars_offset + P.c2];
   const bool has_target = HAS(target);
   grad += first;
   param += first;
@@ -43,7 +44,8 @@ __kernel void adamw(ARG(grad), ARG(param), ARG(m), ARG(v), ARG(target), ARG(scal
 }
 
 // Adam on log_alpha: loss = alpha (entropy - target entropy), its gradient the same number. One work-item.
-__kernel void temperature(ARG(log_alpha), ARG(m), ARG(v), ARG(scalars), ARG(entropy), ARG(stats), const struct brc_temperature_params P) {
+__kernel void temperature(ARG(log_alpha), ARG(m), ARG(v), ARG(scalars), ARG(entropy), ARG(stats),
+                          const struct brc_temperature_params P) {
   USE(log_alpha);
   USE(m);
   USE(v);
@@ -71,7 +73,8 @@ static inline float bias_correction(float beta, float one_minus_beta, uint t) {
 }
 
 // counts += 1; scalars from them and log_alpha. One work-item.
-__kernel void advance_scalars(ARG_INT(counts), ARG(log_alpha), ARG(scalars), const struct brc_advance_params P) {
+__kernel void advance_scalars(ARG_INT(counts), ARG(log_alpha), ARG(scalars),
+                              const struct brc_advance_params P) {
   USE_INT(counts);
   USE(scalars);
   for (int i = 0; i < 4; i++) counts[i] += 1;  // critic, actor, temperature, draw

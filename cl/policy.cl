@@ -10,7 +10,8 @@ static inline vf log_std_of(vf head, const struct brc_tanh_normal_params *P) {
 }
 
 // mean, head, eps? [B,A] -> action [B,A], logp? [B,1]
-__kernel void tanh_normal(ARG(mean), ARG(head), ARG(eps), ARG(action), ARG(logp), const struct brc_tanh_normal_params P) {
+__kernel void tanh_normal(ARG(mean), ARG(head), ARG(eps), ARG(action), ARG(logp),
+                          const struct brc_tanh_normal_params P) {
   ROW(ROW_LANES);
   USE(mean);
   USE(head);
@@ -64,7 +65,8 @@ __kernel void tanh_normal_backward(ARG(mean), ARG(head), ARG(eps), ARG(da), ARG(
 }
 
 // logp, q [B,1], scalars -> stats (loss, entropy), dlogp? [B,1]: loss = mean(alpha logp - q), entropy = -mean(logp). One group.
-__kernel void policy_loss(ARG(logp), ARG(q), ARG(scalars), ARG(stats), ARG(dlogp), const struct brc_policy_loss_params P) {
+__kernel void policy_loss(ARG(logp), ARG(q), ARG(scalars), ARG(stats), ARG(dlogp),
+                          const struct brc_policy_loss_params P) {
   ROW(REDUCE_LANES);
   USE(logp);
   USE(q);
@@ -78,7 +80,8 @@ __kernel void policy_loss(ARG(logp), ARG(q), ARG(scalars), ARG(stats), ARG(dlogp
     entropy -= l;
     if (HAS(dlogp)) v_store((vf)(alpha / (float)P.rows), dlogp + c, left);
   }
-  const float loss_sum = row_sum(loss, scratch, REDUCE_LANES), entropy_sum = row_sum(entropy, scratch, REDUCE_LANES);
+  const float loss_sum = row_sum(loss, scratch, REDUCE_LANES),
+              entropy_sum = row_sum(entropy, scratch, REDUCE_LANES);
   if (!FIRST_LANE) return;
   stats[0] = loss_sum / (float)P.rows;
   stats[1] = entropy_sum / (float)P.rows;

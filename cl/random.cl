@@ -7,7 +7,8 @@
 // PoCL).
 struct brc_u4;
 struct brc_f2;
-static inline __attribute__((always_inline)) struct brc_u4 brc_philox(uint c0, uint c1, uint c2, uint c3, uint k0, uint k1);
+static inline __attribute__((always_inline)) struct brc_u4 brc_philox(uint c0, uint c1, uint c2, uint c3,
+                                                                      uint k0, uint k1);
 static inline __attribute__((always_inline)) struct brc_f2 brc_normal2(uint a, uint b);
 #define for _Pragma("unroll") for
 #endif

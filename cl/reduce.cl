@@ -5,7 +5,7 @@
 // columns times 8 slices of rows (r mod 8), added slice by slice; its first 32 work-items hold the result.
 #if BRC_VEC == 16
 #define STRIP_COLS 16
-#define STRIP      \
+#define STRIP                 \
   __local float *scratch = 0; \
   const uint c = (uint)get_group_id(0) * 16
 #define STRIP_OWNER true
@@ -24,8 +24,8 @@ static inline vf strip_sum(__global const float *x, uint rows, ulong pitch, uint
 #else
 #define STRIP_COLS 32
 #define SLICES     8
-#define STRIP                                          \
-  __local float scratch[STRIP_COLS * SLICES];          \
+#define STRIP                                 \
+  __local float scratch[STRIP_COLS * SLICES]; \
   const uint c = (uint)get_group_id(0) * STRIP_COLS + (uint)get_local_id(0) % STRIP_COLS
 #define STRIP_OWNER (get_local_id(0) < STRIP_COLS)
 static inline float slices_sum(float own, __local float *scratch) {
@@ -38,7 +38,8 @@ static inline float slices_sum(float own, __local float *scratch) {
     for (uint s = 0; s < SLICES; s++) sum += scratch[lane + s * STRIP_COLS];
   return sum;
 }
-static inline float strip_sum(__global const float *x, uint rows, ulong pitch, uint left, __local float *scratch) {
+static inline float strip_sum(__global const float *x, uint rows, ulong pitch, uint left,
+                              __local float *scratch) {
   float own = 0.0f;
   if (left > 0)
     for (uint r = (uint)get_local_id(0) / STRIP_COLS; r < rows; r += SLICES) own += x[r * pitch];
@@ -46,7 +47,7 @@ static inline float strip_sum(__global const float *x, uint rows, ulong pitch, u
 }
 #endif
 // Columns that this work-item may write, from column c on.
-#define LEFT(cols) (c < (cols) ? (cols) - c : 0u)
+#define LEFT(cols) (c < (cols) ? (cols)-c : 0u)
 
 // x [E,R,C] -> [E,1,C]. Group (strip, member).
 __kernel void colsum(ARG(x), ARG(out), const struct brc_colsum_params P) {
@@ -59,7 +60,8 @@ __kernel void colsum(ARG(x), ARG(out), const struct brc_colsum_params P) {
 }
 
 // partial [E, blocks, 3 pitch] -> dscale, dbias, dxsum [E,1,W]. Group (strip, member, part).
-__kernel void norm_sums(ARG(partial), ARG(dscale), ARG(dbias), ARG(dxsum), const struct brc_norm_sums_params P, const uint partial_pitch) {
+__kernel void norm_sums(ARG(partial), ARG(dscale), ARG(dbias), ARG(dxsum), const struct brc_norm_sums_params P,
+                        const uint partial_pitch) {
   STRIP;
   USE(partial);
   USE(dscale);
@@ -68,7 +70,8 @@ __kernel void norm_sums(ARG(partial), ARG(dscale), ARG(dbias), ARG(dxsum), const
   const uint e = (uint)get_group_id(1), part = (uint)get_group_id(2), left = LEFT(P.cols);
   if (part == 0 ? !HAS(dscale) : part == 1 ? !HAS(dbias) : !HAS(dxsum)) return;
   __global float *out = part == 0 ? dscale : part == 1 ? dbias : dxsum;
-  vf sum = strip_sum(partial + (ulong)e * P.blocks * partial_pitch + part * P.pitch + c, P.blocks, partial_pitch, left, scratch);
+  vf sum = strip_sum(partial + (ulong)e * P.blocks * partial_pitch + part * P.pitch + c, P.blocks,
+                     partial_pitch, left, scratch);
   if (STRIP_OWNER && left > 0) v_store(sum, out + (ulong)e * P.stride_p + c, left);
 }
 

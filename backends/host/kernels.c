@@ -75,20 +75,45 @@ INLINE vf vsqrt(vf a) {
 #endif
 }
 
+// Of a and b cut into blocks of d lanes: the even blocks of both, FIRSTd, and the odd ones, SECONDd.
+#if LANES == 16
+#define FIRST8(a, b)  __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+#define SECOND8(a, b) __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+#define FIRST4(a, b)  __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
+#define SECOND4(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
+#define FIRST2(a, b)  __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define SECOND2(a, b) __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#define FIRST1(a, b)  __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
+#define SECOND1(a, b) __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
+#define STAGES(X) X(8) X(4) X(2) X(1)
+#elif LANES == 8
+#define FIRST4(a, b)  __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define SECOND4(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define FIRST2(a, b)  __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define SECOND2(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#define FIRST1(a, b)  __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
+#define SECOND1(a, b) __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
+#define STAGES(X) X(4) X(2) X(1)
+#else
+#define FIRST2(a, b)  __builtin_shufflevector(a, b, 0, 1, 4, 5)
+#define SECOND2(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
+#define FIRST1(a, b)  __builtin_shufflevector(a, b, 0, 4, 2, 6)
+#define SECOND1(a, b) __builtin_shufflevector(a, b, 1, 5, 3, 7)
+#define STAGES(X) X(2) X(1)
+#endif
+
 // Sum and maximum over the lanes, in halves.
 INLINE float fold_sum(vf x) {
-  float t[LANES];
-  memcpy(t, &x, sizeof t);
-  for (int w = LANES / 2; w > 0; w /= 2)
-    for (int i = 0; i < w; i++) t[i] += t[i + w];
-  return t[0];
+#define HALF(d) x += SECOND##d(x, x);
+  STAGES(HALF)
+#undef HALF
+  return x[0];
 }
 INLINE float fold_max(vf x) {
-  float t[LANES];
-  memcpy(t, &x, sizeof t);
-  for (int w = LANES / 2; w > 0; w /= 2)
-    for (int i = 0; i < w; i++) t[i] = t[i] > t[i + w] ? t[i] : t[i + w];
-  return t[0];
+#define HALF(d) x = vmax(x, SECOND##d(x, x));
+  STAGES(HALF)
+#undef HALF
+  return x[0];
 }
 
 // exp: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; 0 below -87.3, held at exp(88) above. Relative error below 2e-7.
@@ -171,7 +196,8 @@ INLINE uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 _Static_assert(TILE_N <= BRC_HOST_BLOCK_N, "a panel fits the scratch");
 
 typedef struct tile {
-  uint32_t k, last;  // last: columns of the last vector
+  uint32_t k, last;   // last: columns of the last vector
+  uint32_t fetch;     // rows of `next` for every 8 steps
   const float *a, *b, *bias, *next;  // next: rows of B that a later tile reads, to be fetched into L2 meanwhile
   float *c;
   size_t rs, ldb, ldc, ld_next;
@@ -199,8 +225,8 @@ INLINE void tile_product(const uint32_t rows, const uint32_t vectors, const bool
   const size_t rs = packed ? 1 : t->rs, cs = packed ? TILE_M : 1, ldb = t->ldb;
   for (uint32_t p = 0, stop = 0; p < t->k;) {
     stop = t->k - p < 8 ? t->k : p + 8;
-    for (uint32_t j = 0; j < vectors; j++) __builtin_prefetch(next + j * LANES, 0, 2);
-    next += t->ld_next;
+    for (uint32_t i = 0; i < t->fetch; i++, next += t->ld_next)
+      for (uint32_t j = 0; j < vectors; j++) __builtin_prefetch(next + j * LANES, 0, 2);
     for (; p < stop; p++, a += cs, b += ldb) {
     vf u = load(b), v = vectors > 1 ? load(b + LANES) : u, w = vectors > 2 ? load(b + 2 * LANES) : u;
 #define STEP(i)                        \
@@ -255,16 +281,18 @@ static tile_fn *const tile_fns[TILE_M][3][2] = {
 #endif
 };
 
-// A[k0 + p][i] of rows i < m to [i / TILE_M][p][i % TILE_M].
+// A panel of packed A is [k][TILE_M]; between panels is a gap, so that they do not fall onto the same cache sets.
+enum { GAP = 16 };
+INLINE size_t panel_a(uint32_t i, uint32_t k) { return (size_t)(i / TILE_M) * (k * TILE_M + GAP); }
+
+// A[p][i] of rows i < m, all of a row at once: rows lie far apart, and come from memory that nothing has touched for long.
 static void pack_a(const float *a, size_t lda, uint32_t m, uint32_t k, float *out) {
-  for (uint32_t i = 0; i < m; i += TILE_M) {
-    float *panel = out + (size_t)i * k;
-    const uint32_t n = least(TILE_M, m - i);
-    if (n == TILE_M)
-      for (uint32_t p = 0; p < k; p++) memcpy(panel + p * TILE_M, a + p * lda + i, sizeof(float) * TILE_M);
-    else
-      for (uint32_t p = 0; p < k; p++)
-        for (uint32_t j = 0; j < n; j++) panel[p * TILE_M + j] = a[p * lda + i + j];
+  const uint32_t whole = m / TILE_M * TILE_M;
+  for (uint32_t p = 0; p < k; p++) {
+    const float *from = a + p * lda;
+    for (uint32_t i = 0; i < m; i += 16) __builtin_prefetch(from + 8 * lda + i);
+    for (uint32_t i = 0; i < whole; i += TILE_M) memcpy(out + panel_a(i, k) + p * TILE_M, from + i, sizeof(float) * TILE_M);
+    for (uint32_t i = whole; i < m; i++) out[panel_a(whole, k) + p * TILE_M + i - whole] = from[i];
   }
 }
 
@@ -274,33 +302,29 @@ static void pack_b(const float *b, size_t ldb, uint32_t k, uint32_t n, uint32_t 
     for (uint32_t j = 0; j < width; j += LANES) store(out + p * width + j, j < n ? load_n(b + p * ldb + j, n - j) : splat(0));
 }
 
-// 4x4 blocks: rows of `in` become columns of `out`.
-typedef float v4 __attribute__((vector_size(16)));
-typedef float v4_any __attribute__((vector_size(16), aligned(4), may_alias));
-INLINE void transpose4(const float *in, size_t ld_in, float *out, size_t ld_out) {
-  v4 a = *(const v4_any *)in, b = *(const v4_any *)(in + ld_in), c = *(const v4_any *)(in + 2 * ld_in), d = *(const v4_any *)(in + 3 * ld_in);
-#if defined(__clang__)
-#define SHUFFLE(x, y, i, j, k, l) __builtin_shufflevector(x, y, i, j, k, l)
-#else
-  typedef int32_t i4 __attribute__((vector_size(16)));
-#define SHUFFLE(x, y, i, j, k, l) __builtin_shuffle(x, y, (i4){i, j, k, l})
-#endif
-  v4 ab0 = SHUFFLE(a, b, 0, 4, 1, 5), ab1 = SHUFFLE(a, b, 2, 6, 3, 7);
-  v4 cd0 = SHUFFLE(c, d, 0, 4, 1, 5), cd1 = SHUFFLE(c, d, 2, 6, 3, 7);
-  *(v4_any *)out = SHUFFLE(ab0, cd0, 0, 1, 4, 5);
-  *(v4_any *)(out + ld_out) = SHUFFLE(ab0, cd0, 2, 3, 6, 7);
-  *(v4_any *)(out + 2 * ld_out) = SHUFFLE(ab1, cd1, 0, 1, 4, 5);
-  *(v4_any *)(out + 3 * ld_out) = SHUFFLE(ab1, cd1, 2, 3, 6, 7);
-#undef SHUFFLE
-}
-
+// out[c * ld_out + r] = in[r * ld_in + c], in blocks of LANES x LANES. What lies behind `rows` in the last block is not written.
 static void transpose(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols) {
-  const uint32_t full_r = rows / 4 * 4, full_c = cols / 4 * 4;
-  for (uint32_t r0 = 0; r0 < full_r; r0 += 16)  // 16 rows: whole cache lines of `out`
-    for (uint32_t c = 0; c < full_c; c += 4)
-      for (uint32_t r = r0; r < least(r0 + 16, full_r); r += 4) transpose4(in + r * ld_in + c, ld_in, out + c * ld_out + r, ld_out);
-  for (uint32_t r = 0; r < rows; r++)
-    for (uint32_t c = r < full_r ? full_c : 0; c < cols; c++) out[c * ld_out + r] = in[r * ld_in + c];
+  for (uint32_t c = 0; c < cols; c += LANES)
+    for (uint32_t r = 0; r < rows; r += LANES) {
+      const uint32_t left_c = cols - c, left_r = rows - r;
+      vf v[LANES];
+      for (uint32_t i = 0; i < LANES; i++) {
+        const float *from = in + (r + (i < left_r ? i : 0)) * ld_in + c;
+        v[i] = load_n(from, left_c);
+        __builtin_prefetch(from + 2 * LANES);
+      }
+#define EXCHANGE(d)                        \
+  for (uint32_t i = 0; i < LANES; i++)     \
+    if (!(i & d)) {                        \
+      vf a = v[i], b = v[i + d];           \
+      v[i] = FIRST##d(a, b);               \
+      v[i + d] = SECOND##d(a, b);          \
+    }
+      STAGES(EXCHANGE)
+#undef EXCHANGE
+      for (uint32_t i = 0; i < LANES; i++)
+        if (i < left_c) store_n(out + (c + i) * ld_out + r, v[i], left_r);
+    }
 }
 
 // The transposed B: rows j of B are columns of the panel.
@@ -337,27 +361,28 @@ INLINE uint32_t panel_columns(uint32_t left) {
 }
 
 static void product_block(const brc_host_product *p, const uint32_t k0, const uint32_t k, const float *a, float *space, bool direct) {
-  const uint32_t m = p->m, ahead = (k + 7) / 8;  // rows of the next panel that one tile fetches
+  // While the tiles of a panel are computed, the rows of the next one are fetched, `fetch` of them every 8 steps.
+  const uint32_t m = p->m, tiles = (m + TILE_M - 1) / TILE_M, fetch = (8 + tiles - 1) / tiles, ahead = fetch * ((k + 7) / 8);
   for (uint32_t j = 0, n; j < p->n; j += n) {
     n = panel_columns(p->n - j);
     const uint32_t vectors = (n + LANES - 1) / LANES, width = vectors * LANES;
-    tile t = {.k = k, .last = n - (vectors - 1) * LANES, .ldc = p->ldc, .add = k0 > 0 || p->accumulate,
+    tile t = {.k = k, .fetch = fetch, .last = n - (vectors - 1) * LANES, .ldc = p->ldc, .add = k0 > 0 || p->accumulate,
               .bias = p->bias && k0 + k == p->k ? p->bias + j : NULL, .rs = p->lda};
     t.b = panel_at(p, k0, k, j, n, width, direct, space, &t.ldb);
     const float *next = t.b;
     if (j + n < p->n) next = p->b_packed ? t.b + (size_t)width * p->k : direct ? t.b + n : t.b;
     t.ld_next = t.ldb;
     for (uint32_t i = 0, row = 0; i < m; i += TILE_M, row += ahead) {
-      t.a = p->ta ? a + (size_t)i * k : a + i * p->lda;
+      t.a = p->ta ? a + panel_a(i, k) : a + i * p->lda;
       t.c = p->c + i * p->ldc + j;
-      t.next = row < k ? next + row * t.ld_next : next;
+      t.next = next + (row < k ? row : 0) * t.ld_next;
       tile_fns[least(TILE_M, m - i) - 1][vectors - 1][p->ta](&t);
     }
   }
 }
 
 static void product(const brc_host_product *whole) {
-  float *packed_a = whole->scratch, *space = packed_a + BRC_HOST_BLOCK_K * (BRC_HOST_BLOCK_M + 8);
+  float *packed_a = whole->scratch, *space = packed_a + BRC_HOST_PACKED_A;
   const bool direct = !whole->tb && !whole->b_packed && readable(whole);
   // Rows 4 KB apart fall onto few cache sets: fewer of them at a time.
   const uint32_t most_k = direct && whole->ldb >= 1024 ? BRC_HOST_BLOCK_K / 2 : BRC_HOST_BLOCK_K;
@@ -380,24 +405,34 @@ static void op_transpose(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_
   transpose(row(&op->in[0], e, r0), op->in[0].pitch, row(&op->out[0], e, 0) + r0, op->out[0].pitch, r1 - r0, op->in[0].cols);
 }
 
+// The panels that begin in rows [r0, r1) of B.
+static void op_pack(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
+  (void)scratch;
+  const uint32_t n = op->in[0].rows, k = op->in[0].cols;
+  for (uint32_t j = 0, cols; j < r1; j += cols) {
+    cols = panel_columns(n - j);
+    if (j >= r0) pack_bt(row(&op->in[0], e, j), op->in[0].pitch, k, cols, (cols + LANES - 1) / LANES * LANES, row(&op->out[0], e, 0) + (size_t)j * k);
+  }
+}
+
 // Rows of C are what ranges count: of the batch for dense and dense_dx, of the kernel for dense_dw.
-INLINE void run_product(const brc_host_op *op, const brc_host_view *a, const brc_host_view *b, const brc_host_view *bias, bool ta, bool tb,
+INLINE void run_product(const brc_host_op *op, const brc_host_view *a, const brc_host_view *b, const brc_host_view *bias, bool ta, bool tb, bool packed,
                         uint32_t k, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
   const brc_host_view *c = &op->out[0];
-  brc_host_product p = {.ta = ta, .tb = tb, .accumulate = op->params.dense.accumulate, .m = r1 - r0, .n = c->cols, .k = k,
+  brc_host_product p = {.ta = ta, .tb = tb, .b_packed = packed, .accumulate = op->params.dense.accumulate, .m = r1 - r0, .n = c->cols, .k = k,
                         .a = row(a, e, 0) + (ta ? (size_t)r0 : (size_t)r0 * a->pitch), .b = row(b, e, 0), .c = row(c, e, r0),
                         .bias = bias && bias->data ? row(bias, e, 0) : NULL, .lda = a->pitch, .ldb = b->pitch, .ldc = c->pitch,
                         .scratch = scratch};
   op->product(&p);
 }
 static void op_dense(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
-  run_product(op, &op->in[0], &op->in[1], &op->in[2], false, false, op->in[0].cols, e, r0, r1, scratch);
+  run_product(op, &op->in[0], &op->in[1], &op->in[2], false, false, false, op->in[0].cols, e, r0, r1, scratch);
 }
 static void op_dense_dx(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
-  run_product(op, &op->in[0], &op->in[1], NULL, false, !op->b_transposed, op->in[0].cols, e, r0, r1, scratch);
+  run_product(op, &op->in[0], &op->in[1], NULL, false, op->b == BRC_HOST_B_PLAIN, op->b == BRC_HOST_B_PACKED, op->in[0].cols, e, r0, r1, scratch);
 }
 static void op_dense_dw(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
-  run_product(op, &op->in[0], &op->in[1], NULL, true, false, op->in[0].rows, e, r0, r1, scratch);
+  run_product(op, &op->in[0], &op->in[1], NULL, true, false, false, op->in[0].rows, e, r0, r1, scratch);
 }
 
 //------------------------ 3. LayerNorm ----------------------------------------
@@ -950,5 +985,5 @@ static void op_advance_scalars(const brc_host_op *op, uint32_t e, uint32_t r0, u
 #define TEXT(a)     TEXT2(a)
 #define OP(name, ...) [BRC_OP_##name] = op_##name,
 const brc_host_kernels JOIN(brc_host_kernels_, BRC_ISA) = {
-    .isa = TEXT(BRC_ISA), .ops = {BRC_OPS(OP)}, .product = product, .transpose_rows = op_transpose, .transpose = transpose};
+    .isa = TEXT(BRC_ISA), .ops = {BRC_OPS(OP)}, .product = product, .transpose_rows = op_transpose, .pack_rows = op_pack, .transpose = transpose};
 #undef OP

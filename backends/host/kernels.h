@@ -30,7 +30,8 @@ enum {
   BRC_HOST_BLOCK_M = 128,                          // most rows of a block whose A is packed at once
   BRC_HOST_BLOCK_K = 256,                          // k is cut into pieces of this; C waits in memory between two
   BRC_HOST_BLOCK_N = 48,                           // widest panel of B
-  BRC_HOST_SCRATCH = BRC_HOST_BLOCK_K * (BRC_HOST_BLOCK_M + 8 + BRC_HOST_BLOCK_N)  // 8: the last tile of rows is whole
+  BRC_HOST_PACKED_A = (BRC_HOST_BLOCK_K + 4) * (BRC_HOST_BLOCK_M + 8),  // the last tile of rows is whole; gaps between them
+  BRC_HOST_SCRATCH = BRC_HOST_PACKED_A + BRC_HOST_BLOCK_K * BRC_HOST_BLOCK_N
 };
 
 // An op with its operands resolved.
@@ -38,7 +39,7 @@ typedef struct brc_host_op {
   brc_op_kind kind;
   brc_op_params32 params;
   brc_host_view in[6], out[3];
-  bool b_transposed;             // dense_dx: in[1] is a transposed copy, [k, n]
+  enum { BRC_HOST_B_PLAIN, BRC_HOST_B_TRANSPOSED, BRC_HOST_B_PACKED } b;  // dense_dx: in[1] is the kernel, or a copy of it
   brc_host_product_fn *product;  // of the provider
 } brc_host_op;
 
@@ -50,6 +51,7 @@ typedef struct brc_host_kernels {
   brc_host_op_fn *ops[BRC_OP_COUNT];
   brc_host_product_fn *product;
   brc_host_op_fn *transpose_rows;  // rows of in[0] [E, n, k] become columns of out[0] [E, k, n]
+  brc_host_op_fn *pack_rows;       // the same as panels for `product`; out[0] has n rounded up to 16 times k elements for each member
   // out[c * ld_out + r] = in[r * ld_in + c] for r < rows, c < cols.
   void (*transpose)(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols);
 } brc_host_kernels;

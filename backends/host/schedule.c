@@ -170,10 +170,10 @@ static void add_transposed(builder *b, const brc_op *op) {
   const bool copy = op->out[0]->rows >= COPY_ROWS && stride * kernel->members <= COPY_MOST;
   host_use out = {0};
   if (copy) {
-    host_step *t = add_step(b, op, b->o->kernels->transpose_rows);
+    host_step *t = add_step(b, op, b->o->bits_from_blocks ? b->o->kernels->transpose_rows : b->o->kernels->pack_rows);
     t->members = kernel->members;
     t->rows = kernel->rows;
-    t->grain = 32;
+    t->grain = 48;
     t->work = 8.0 * kernel->rows * kernel->cols * kernel->members;
     use_tensor(b, t, 0, kernel, true, false, false);
     s->roots[s->root_count] = (host_root){.elements = stride * kernel->members, .first_phase = -1};
@@ -185,7 +185,7 @@ static void add_transposed(builder *b, const brc_op *op) {
   x->local = true;
   use_operands(b, x, copy ? BIT(1) : 0, 0);
   if (copy) {
-    x->host.b_transposed = true;
+    x->host.b = b->o->bits_from_blocks ? BRC_HOST_B_TRANSPOSED : BRC_HOST_B_PACKED;
     out.writes = false;
     out.reads = true;
     x->uses[1] = out;

@@ -14,15 +14,18 @@
 
 //------------------------ 1. The library --------------------------------------
 // Every function that we call. All are in OpenCL 1.2.
-#define OCL_FUNCTIONS(X)                                                                                      \
-  X(clGetPlatformIDs)                                                                                         \
-  X(clGetPlatformInfo) X(clGetDeviceIDs) X(clGetDeviceInfo) X(clCreateContext) X(clReleaseContext)            \
-      X(clCreateCommandQueue) X(clReleaseCommandQueue) X(clCreateBuffer) X(clReleaseMemObject)                \
-          X(clCreateProgramWithSource) X(clCreateProgramWithBinary) X(clBuildProgram) X(clReleaseProgram)     \
-              X(clGetProgramInfo) X(clGetProgramBuildInfo) X(clCreateKernel) X(clReleaseKernel)               \
-                  X(clSetKernelArg) X(clEnqueueNDRangeKernel) X(clEnqueueNativeKernel) X(clEnqueueReadBuffer) \
-                      X(clEnqueueWriteBuffer) X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer)                   \
-                          X(clGetEventProfilingInfo) X(clReleaseEvent) X(clFlush) X(clFinish)
+// clang-format off
+#define OCL_FUNCTIONS(X)                                                                            \
+  X(clGetPlatformIDs) X(clGetPlatformInfo) X(clGetDeviceIDs) X(clGetDeviceInfo)                     \
+  X(clCreateContext) X(clReleaseContext) X(clCreateCommandQueue) X(clReleaseCommandQueue)           \
+  X(clCreateBuffer) X(clReleaseMemObject)                                                           \
+  X(clCreateProgramWithSource) X(clCreateProgramWithBinary) X(clBuildProgram) X(clReleaseProgram)   \
+  X(clGetProgramInfo) X(clGetProgramBuildInfo)                                                      \
+  X(clCreateKernel) X(clReleaseKernel) X(clSetKernelArg)                                            \
+  X(clEnqueueNDRangeKernel) X(clEnqueueNativeKernel) X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer) \
+  X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer)                                                     \
+  X(clGetEventProfilingInfo) X(clReleaseEvent) X(clFlush) X(clFinish)
+// clang-format on
 typedef struct ocl_functions {
 #define X(f) __typeof__(&f) f;
   OCL_FUNCTIONS(X)
