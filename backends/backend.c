@@ -81,14 +81,10 @@ brc_status brc_tensor_write(brc_device *d, const brc_tensor *t, brc_dtype dtype,
   uint64_t n = brc_tensor_elements(t);
   bool dense = t->members == 1 && (t->pitch == t->cols || t->rows == 1);
   if (dense && type == dtype) return b->write(d, t->storage->buffer, t->offset, n, data, false);
-  // Padding between the rows is kept: read the extent, replace the elements, write it back.
-  void *image = malloc(n * (b->wide ? 8 : 4));
+  void *image = calloc(n, b->wide ? 8 : 4);
   if (!image) return brc_fail(BRC_E_NOMEM, "out of memory for %llu elements of '%s'", (unsigned long long)n, t->name);
-  brc_status st = dense ? BRC_OK : b->read(d, t->storage->buffer, t->offset, n, image);
-  if (!st) {
-    convert(t, type, image, dtype, (void *)(uintptr_t)data, true);
-    st = b->write(d, t->storage->buffer, t->offset, n, image, false);
-  }
+  convert(t, type, image, dtype, (void *)(uintptr_t)data, true);
+  brc_status st = b->write(d, t->storage->buffer, t->offset, n, image, false);
   free(image);
   return st;
 }

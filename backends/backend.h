@@ -82,7 +82,8 @@ void brc_device_close(brc_device *d);
 brc_status brc_storage_alloc(brc_device *d, brc_storage *s);
 void brc_storage_release(brc_device *d, brc_storage *s);
 // Copy dense host data [members, rows, cols] of type `dtype` (F32, I32, F64) to or from a tensor on external storage, or from
-// a tap in the arena of `e` (read only; e may be NULL for external tensors). Conversions happen on the host.
+// a tap in the arena of `e` (read only; e may be NULL for external tensors). Conversions happen on the host. Writing sets the
+// padding between a tensor's rows and members to zero, so it is for whole tensors, not for views of columns.
 brc_status brc_tensor_write(brc_device *d, const brc_tensor *t, brc_dtype dtype, const void *data);
 brc_status brc_tensor_read(brc_device *d, brc_exec *e, const brc_tensor *t, brc_dtype dtype, void *data);
 #endif

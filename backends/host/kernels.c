@@ -302,28 +302,33 @@ static void pack_b(const float *b, size_t ldb, uint32_t k, uint32_t n, uint32_t 
     for (uint32_t j = 0; j < width; j += LANES) store(out + p * width + j, j < n ? load_n(b + p * ldb + j, n - j) : splat(0));
 }
 
-// out[c * ld_out + r] = in[r * ld_in + c], in blocks of LANES x LANES. What lies behind `rows` in the last block is not written.
-static void transpose(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols) {
-  for (uint32_t c = 0; c < cols; c += LANES)
-    for (uint32_t r = 0; r < rows; r += LANES) {
-      const uint32_t left_c = cols - c, left_r = rows - r;
-      vf v[LANES];
-      for (uint32_t i = 0; i < LANES; i++) {
-        const float *from = in + (r + (i < left_r ? i : 0)) * ld_in + c;
-        v[i] = load_n(from, left_c);
-        __builtin_prefetch(from + 2 * LANES);
-      }
-#define EXCHANGE(d)                        \
-  for (uint32_t i = 0; i < LANES; i++)     \
-    if (!(i & d)) {                        \
-      vf a = v[i], b = v[i + d];           \
-      v[i] = FIRST##d(a, b);               \
-      v[i + d] = SECOND##d(a, b);          \
+// out[c * ld_out + r] = in[r * ld_in + c], in blocks of LANES x LANES, along the rows of `in`: LANES streams that the hardware
+// fetches ahead.
+INLINE void transpose_block(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols, const bool whole) {
+  vf v[LANES];
+  for (uint32_t i = 0; i < LANES; i++) v[i] = whole ? load(in + i * ld_in) : load_n(in + (i < rows ? i : 0) * ld_in, cols);
+#define EXCHANGE(d)                    \
+  for (uint32_t i = 0; i < LANES; i++) \
+    if (!(i & d)) {                    \
+      vf a = v[i], b = v[i + d];       \
+      v[i] = FIRST##d(a, b);           \
+      v[i + d] = SECOND##d(a, b);      \
     }
-      STAGES(EXCHANGE)
+  STAGES(EXCHANGE)
 #undef EXCHANGE
-      for (uint32_t i = 0; i < LANES; i++)
-        if (i < left_c) store_n(out + (c + i) * ld_out + r, v[i], left_r);
+  for (uint32_t i = 0; i < LANES; i++) {
+    if (whole) store(out + i * ld_out, v[i]);
+    else if (i < cols) store_n(out + i * ld_out, v[i], rows);
+  }
+}
+
+static void transpose(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols) {
+  for (uint32_t r = 0; r < rows; r += LANES)
+    for (uint32_t c = 0; c < cols; c += LANES) {
+      const float *from = in + r * ld_in + c;
+      float *to = out + c * ld_out + r;
+      if (rows - r >= LANES && cols - c >= LANES) transpose_block(from, ld_in, to, ld_out, LANES, LANES, true);
+      else transpose_block(from, ld_in, to, ld_out, rows - r, cols - c, false);
     }
 }
 

@@ -69,7 +69,7 @@ brc_status brc_cmd_verify(int argc, char **argv) {
     return BRC_OK;
   }
   const char *words[1024];
-  size_t count, failed = 0;
+  size_t count, failed = 0, only_computed = 0;
   brc_options_default(&set);
   brc_status st = brc_options_parse(&set, argc, argv, words, BRC_COUNT(words), &count, NULL), last = BRC_OK;
   if (!st && !count) st = brc_fail(BRC_E_USAGE, "which file? usage: brc verify FILE...");
@@ -88,6 +88,7 @@ brc_status brc_cmd_verify(int argc, char **argv) {
       failed++;
     } else if (nothing_compared(&r)) {
       fprintf(stderr, "brc: %s: no expected values, nothing was compared\n", words[i]);
+      only_computed++;
       if (!*o.dump) failed++;
     } else {
       print_rows(words[i], &r, o.json, files);
@@ -105,6 +106,7 @@ brc_status brc_cmd_verify(int argc, char **argv) {
   }
   cJSON_Delete(object);
   if (!st && failed) st = brc_fail(BRC_E_TOLERANCE, "%zu of %zu files failed on %s", failed, count, device->backend->name);
+  else if (!st && !o.json && only_computed) printf("computed on %s (%s) and written to %s\n", device->backend->name, device->info.name, o.dump);
   else if (!st && !o.json) printf("%zu file%s passed on %s (%s)\n", count, count > 1 ? "s" : "", device->backend->name, device->info.name);
   brc_device_close(device);
   brc_pool_destroy(pool);

@@ -9,7 +9,7 @@ brc_status brc_loop_init(brc_loop *l, const brc_loop_config *config, brc_agent *
   size_t t = (size_t)c->tasks, o = (size_t)c->obs_dim, a = (size_t)c->action_dim, b = (size_t)c->batch, u = config->updates;
   *l = (brc_loop){.config = *config, .agent = agent, .replay = replay, .normalizer = normalizer, .world = *world, .pool = pool};
   size_t noise = (b > t ? b : t) * a;
-  bool ok = (l->obs = calloc(t * o, 4)) && (l->next_obs = calloc(t * o, 4)) && (l->action = calloc(t * a, 4)) && (l->chosen = calloc(t * a, 8)) &&
+  bool ok = (l->obs = calloc(t * o, 4)) && (l->next_obs = calloc(t * o, 4)) && (l->action = calloc(t * a, 4)) && (l->chosen = calloc(t * a, 8)) && (l->act_in = calloc(t * (o + a), 8)) &&
             (l->noise = calloc(noise, 4)) && (l->noise2 = calloc(noise, 4)) && (l->reward = calloc(t, 4)) && (l->mask = calloc(t, 4)) &&
             (l->denominators = calloc(t, 8)) && (l->values = calloc(t, 8)) && (l->entropy = calloc(t, 8)) && (l->terminal = calloc(t, 1)) &&
             (l->truncated = calloc(t, 1)) && (l->ended = calloc(t, 1)) && (l->task = calloc(t, 4)) && (l->pairs = calloc(u * b + 1, 8)) &&
@@ -27,7 +27,7 @@ void brc_loop_free(brc_loop *l) {
   brc_actor_free(l->actor);
   brc_actor_free(l->bootstrap);
   for (size_t i = 0; l->batches && i < l->config.updates; i++) brc_batch_free(&l->batches[i]);
-  void *all[] = {l->obs, l->next_obs, l->action, l->chosen, l->noise, l->noise2, l->reward, l->mask, l->denominators, l->values, l->entropy,
+  void *all[] = {l->obs, l->next_obs, l->action, l->chosen, l->act_in, l->noise, l->noise2, l->reward, l->mask, l->denominators, l->values, l->entropy,
                  l->terminal, l->truncated, l->ended, l->task, l->pairs, l->batches};
   for (size_t i = 0; i < BRC_COUNT(all); i++) free(all[i]);
   *l = (brc_loop){0};
@@ -50,13 +50,11 @@ static brc_status act(brc_loop *l, uint64_t i) {
   }
   // Observations and noise travel as double so that a float64 backend acts in float64.
   size_t o = (size_t)(c->tasks * c->obs_dim);
-  double *wide = malloc((o + n) * sizeof *wide);
-  if (!wide) return brc_fail(BRC_E_NOMEM, "out of memory while acting");
+  double *wide = l->act_in;
   brc_status st = l->world.act_noise ? l->world.act_noise(l->world.self, i, l->noise) : BRC_OK;
   for (size_t k = 0; k < o; k++) wide[k] = l->obs[k];
   for (size_t k = 0; k < n; k++) wide[o + k] = l->noise[k];
   if (!st) st = brc_actor_run(l->actor, BRC_F64, wide, l->task, wide + o, i, l->chosen, NULL);
-  free(wide);
   for (size_t k = 0; !st && k < n; k++) {
     if (!isfinite(l->chosen[k]))
       return brc_fail(BRC_E_VALUE, "step %llu: the actor's action of task %zu is not finite; the run diverged (see train.csv)", (unsigned long long)i, k / (size_t)c->action_dim);

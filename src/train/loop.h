@@ -52,7 +52,7 @@ typedef struct brc_loop {
   // Work space, allocated once.
   brc_actor *actor, *bootstrap;
   brc_batch *batches;
-  double *chosen, *denominators, *values, *entropy;
+  double *chosen, *act_in, *denominators, *values, *entropy;
   float *action, *next_obs, *reward, *mask, *noise, *noise2;
   uint8_t *terminal, *truncated, *ended;
   int32_t *task;

@@ -95,6 +95,10 @@ static double *gather_expected(const brc_st_tensor *t, uint64_t stride, double *
 
 static void write_dump(verify *v, const char *name, int rank, const uint64_t *shape, const double *got, uint64_t n) {
   if (!v->dump || v->status) return;
+  // Where the file has the complete tensor, its shape is the one to write.
+  const brc_st_tensor *like = brc_st_find(v->f, "expect64/%s", name);
+  if (!like) like = brc_st_find(v->f, "expect/%s", name);
+  if (like && like->count == n) rank = like->rank, shape = like->shape;
   if (v->device->backend->wide) {
     v->status = brc_st_writer_copy(v->dump, name, BRC_ST_F64, rank, shape, got);
     return;
@@ -240,12 +244,19 @@ static brc_status read_config(const brc_st_file *f, brc_agent_config *c) {
   // What a file cannot hold it cannot ask for: its parameters alone would be larger than it is.
   if (!(c->v_max > 0) || c->discount < 0 || c->discount > 1 || c->beta1 < 0 || c->beta1 >= 1 || c->beta2 < 0 || c->beta2 >= 1)
     return brc_fail(BRC_E_FORMAT, "%s: v_max, discount or an Adam beta is out of range", brc_st_path(f));
-  const brc_st_tensor *k = brc_st_find(f, "init/critic/input/kernel");
-  if (!k || k->count != (uint64_t)c->ensemble * (uint64_t)(c->obs_dim + c->action_dim + embedding) * (uint64_t)c->width)
-    return brc_fail(BRC_E_FORMAT, "%s: 'init/critic/input/kernel' is missing or its size does not fit the metadata", brc_st_path(f));
-  k = brc_st_find(f, "init/actor/input/kernel");
-  if (!k || k->count != (uint64_t)(c->obs_dim + embedding) * (uint64_t)c->actor_width)
-    return brc_fail(BRC_E_FORMAT, "%s: 'init/actor/input/kernel' is missing or its size does not fit the metadata", brc_st_path(f));
+  char deep[2][64];
+  snprintf(deep[0], sizeof deep[0], "init/critic/block%lld/dense1/kernel", (long long)c->depth - 1);
+  snprintf(deep[1], sizeof deep[1], "init/actor/block%lld/dense1/kernel", (long long)c->actor_depth - 1);
+  uint64_t e = (uint64_t)c->ensemble, w = (uint64_t)c->width, a = (uint64_t)c->actor_width;
+  struct { const char *name; uint64_t count; } sizes[] = {
+      {"init/critic/input/kernel", e * (uint64_t)(c->obs_dim + c->action_dim + embedding) * w}, {"init/critic/output/kernel", e * w * (uint64_t)c->atoms},
+      {"init/actor/input/kernel", (uint64_t)(c->obs_dim + embedding) * a}, {"init/actor/mean/kernel", a * (uint64_t)c->action_dim},
+      {deep[0], e * w * w}, {deep[1], a * a}};
+  for (size_t i = 0; i < BRC_COUNT(sizes); i++) {
+    const brc_st_tensor *k = brc_st_find(f, "%s", sizes[i].name);
+    if ((i == 4 && !c->depth) || (i == 5 && !c->actor_depth)) continue;
+    if (!k || k->count != sizes[i].count) return brc_fail(BRC_E_FORMAT, "%s: '%s' is missing or its size does not fit the metadata", brc_st_path(f), sizes[i].name);
+  }
   return brc_agent_config_resolve(c);
 }
 
@@ -374,6 +385,8 @@ brc_status brc_verify_update(const brc_st_file *f, brc_device *device, const cha
   brc_status st = begin(&v, f, device, dump, r);
   if (!st) st = read_config(f, &c);
   if (!st) st = need_int(f, "num_updates", 1, 1 << 20, &updates);
+  const brc_st_tensor *rewards;
+  if (!st) st = brc_st_need(f, BRC_ST_F32, (uint64_t)c.batch, &rewards, "update0/batch/reward");  // before memory is taken for it
   v.lr_reach = 2 * fmax(c.critic_lr, c.actor_lr) * (double)updates;
   if (!st) st = brc_agent_create(&v.agent, &c, device, (brc_agent_flags){.given_noise = true, .taps = true});
   if (!st) st = brc_agent_load(v.agent, f, "init/");
@@ -706,6 +719,8 @@ static void tape_exact(tape *t, const char *name, const float *got, uint64_t n) 
 }
 
 static void tape_exact_int(tape *t, const char *name, double got) {
+  int32_t whole = (int32_t)got;
+  if (t->v.dump && !t->v.status) t->v.status = brc_st_writer_copy(t->v.dump, name, BRC_ST_I32, 1, (uint64_t[]){1}, &whole);
   const brc_st_tensor *w = brc_st_find(t->v.f, "expect/%s", name);
   if (!w || !w->count) return;
   double want = brc_st_get(w, 0);
@@ -778,6 +793,10 @@ brc_status brc_verify_tape(const brc_st_file *f, brc_device *device, const char 
   if (!st) st = need_int(f, "capacity", 1, 1 << 24, &capacity);
   if (!st) st = need_int(f, "start_training", 0, 1L << 40, &start);
   t.first = (uint64_t)first;
+  // Before memory is taken for a batch: the first step with updates has that many indices.
+  int64_t k0 = start > first ? start - first : 0;
+  const brc_st_tensor *drawn;
+  if (!st && updates && k0 < steps) st = brc_st_need(f, BRC_ST_I32, 2 * (uint64_t)(updates * c.batch), &drawn, "step%lld/indices", (long long)k0);
   for (int i = 0; i < TAPE_CLASSES; i++) t.c[i].name = tape_bounds[i].name;
   if (!st) st = brc_agent_create(&t.v.agent, &c, device, (brc_agent_flags){.given_noise = true});
   if (!st) st = brc_agent_load(t.v.agent, f, "init/");
