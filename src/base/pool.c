@@ -42,6 +42,7 @@ struct brc_pool {
 
   int threads;
   double spin_s;
+  pthread_mutex_t turn;  // held by the caller of a run: others wait, e.g. the trainer while a device's thread computes
   pthread_mutex_t lock;
   pthread_cond_t wake, done;
   struct worker *workers;  // threads - 1
@@ -169,7 +170,7 @@ static void close_gate(brc_pool *p) {
   pthread_mutex_unlock(&p->lock);
 }
 
-void brc_pool_run(brc_pool *p, uint32_t items, brc_pool_fn *fn, void *arg) {
+static void run(brc_pool *p, uint32_t items, brc_pool_fn *fn, void *arg) {
   if (p->threads == 1 || items <= 1) {
     for (uint32_t i = 0; i < items; i++) fn(arg, i, 0);
     return;
@@ -181,13 +182,22 @@ void brc_pool_run(brc_pool *p, uint32_t items, brc_pool_fn *fn, void *arg) {
   close_gate(p);
 }
 
+void brc_pool_run(brc_pool *p, uint32_t items, brc_pool_fn *fn, void *arg) {
+  pthread_mutex_lock(&p->turn);
+  run(p, items, fn, arg);
+  pthread_mutex_unlock(&p->turn);
+}
+
 void brc_pool_each_thread(brc_pool *p, brc_pool_fn *fn, void *arg) {
   uint32_t workers = (uint32_t)p->threads - 1;
+  pthread_mutex_lock(&p->turn);
   if (workers) open_gate(p, fn, arg, workers + 1, true);
   fn(arg, 0, 0);
-  if (!workers) return;
-  while (atomic_load(&p->arrived) < workers) sched_yield();
-  close_gate(p);
+  if (workers) {
+    while (atomic_load(&p->arrived) < workers) sched_yield();
+    close_gate(p);
+  }
+  pthread_mutex_unlock(&p->turn);
 }
 
 //------------------------ 3. Create, destroy ----------------------------------
@@ -227,6 +237,7 @@ static void stop_workers(brc_pool *p, int started) {
   pthread_cond_destroy(&p->done);
   pthread_cond_destroy(&p->wake);
   pthread_mutex_destroy(&p->lock);
+  pthread_mutex_destroy(&p->turn);
   free(p->workers);
   free(p);
 }
@@ -248,6 +259,7 @@ brc_status brc_pool_create(brc_pool **out, int threads) {
   p->threads = threads;
   p->workers = workers;
   p->spin_s = threads <= cores ? SPIN_S : 0;  // beside a thread that waits for the core, spinning only delays
+  pthread_mutex_init(&p->turn, NULL);
   pthread_mutex_init(&p->lock, NULL);
   pthread_cond_init(&p->wake, NULL);
   pthread_cond_init(&p->done, NULL);
