@@ -774,6 +774,36 @@ static void test_pool_each_thread(void **state) {
   }
 }
 
+// Two threads use one pool at the same time, as the trainer and an OpenCL runtime's thread do: every item of both, once.
+typedef struct shared_use {
+  brc_pool *pool;
+  _Atomic int sum;
+} shared_use;
+static void count_shared(void *arg, uint32_t item, uint32_t thread) {
+  (void)item, (void)thread;
+  ((shared_use *)arg)->sum++;
+}
+static void *use_pool(void *arg) {
+  shared_use *u = arg;
+  for (int i = 0; i < 2000; i++) brc_pool_run(u->pool, 1 + (uint32_t)i % 7, count_shared, u);
+  return NULL;
+}
+static void test_pool_two_callers(void **state) {
+  (void)state;
+  brc_pool *pool;
+  check_ok(brc_pool_create(&pool, 2));
+  shared_use a = {.pool = pool}, b = {.pool = pool};
+  pthread_t other;
+  assert_int_equal(pthread_create(&other, NULL, use_pool, &a), 0);
+  use_pool(&b);
+  pthread_join(other, NULL);
+  int want = 0;
+  for (int i = 0; i < 2000; i++) want += 1 + i % 7;
+  assert_int_equal(a.sum, want);
+  assert_int_equal(b.sum, want);
+  brc_pool_destroy(pool);
+}
+
 static void test_pool_bad_counts(void **state) {
   (void)state;
   brc_pool *p;
@@ -923,6 +953,7 @@ int main(void) {
       cmocka_unit_test(test_st_changed_bytes),
       cmocka_unit_test(test_pool_each_item_once),
       cmocka_unit_test(test_pool_tiny_jobs),
+      cmocka_unit_test(test_pool_two_callers),
       cmocka_unit_test(test_pool_sleeps_and_wakes),
       cmocka_unit_test(test_pool_waits_for_all),
       cmocka_unit_test(test_pool_each_thread),

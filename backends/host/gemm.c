@@ -6,20 +6,32 @@
 #include <string.h>
 
 //------------------------ 1. The kernels for this CPU --------------------------
-const brc_host_kernels *brc_host_kernels_here(void) {
+static const brc_host_kernels *kernels;
+static pthread_once_t kernels_once = PTHREAD_ONCE_INIT;
+
+// The widest that the CPU has, or up to the one named by BRC_HOST_ISA (avx2, baseline): for tests of the others.
+static void choose_kernels(void) {
+  kernels = &brc_host_kernels_baseline;
 #if defined(__x86_64__)
+  const char *most = getenv("BRC_HOST_ISA");
+  if (most && strcmp(most, "baseline") == 0) return;
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    return &brc_host_kernels_avx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &brc_host_kernels_avx2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) kernels = &brc_host_kernels_avx2;
+  if (most && strcmp(most, "avx2") == 0) return;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    kernels = &brc_host_kernels_avx512;
 #endif
-  return &brc_host_kernels_baseline;
+}
+
+const brc_host_kernels *brc_host_kernels_here(void) {
+  pthread_once(&kernels_once, choose_kernels);
+  return kernels;
 }
 
 //------------------------ 2. oneDNN --------------------------------------------
-typedef int dnnl_sgemm_fn(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                          int64_t ldb, float beta, float *c, int64_t ldc);
+typedef int dnnl_sgemm_fn(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                          int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 static dnnl_sgemm_fn *dnnl_sgemm_loaded;
 static void (*set_omp_threads)(int);
 static pthread_once_t onednn_once = PTHREAD_ONCE_INIT;
@@ -44,8 +56,8 @@ static void onednn_product(const brc_host_product *p) {
     if (set_omp_threads) set_omp_threads(1);
     single = true;
   }
-  dnnl_sgemm_loaded(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', p->m, p->n, p->k, 1.0f, p->a, (int64_t)p->lda, p->b, (int64_t)p->ldb,
-                    p->accumulate ? 1.0f : 0.0f, p->c, (int64_t)p->ldc);
+  dnnl_sgemm_loaded(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', p->m, p->n, p->k, 1.0f, p->a, (int64_t)p->lda, p->b,
+                    (int64_t)p->ldb, p->accumulate ? 1.0f : 0.0f, p->c, (int64_t)p->ldc);
   if (!p->bias) return;
   for (uint32_t r = 0; r < p->m; r++)
     for (uint32_t c = 0; c < p->n; c++) p->c[r * p->ldc + c] += p->bias[c];
@@ -54,12 +66,12 @@ static void onednn_product(const brc_host_product *p) {
 //------------------------ 3. Providers -----------------------------------------
 static void blocked_product(const brc_host_product *p) { brc_host_kernels_here()->product(p); }
 
-// The kernels need no call in between: on CPUs with fused multiply-add they are the faster ones, and their bits depend on
-// nothing but the operands.
-static bool blocked_is_default(void) { return brc_host_kernels_here() != &brc_host_kernels_baseline; }
+// Measured: with AVX-512 our kernels are the faster ones (and their bits depend on nothing but the operands), with AVX2 oneDNN.
+static bool blocked_is_default(void) { return strcmp(brc_host_kernels_here()->isa, "avx512") == 0; }
 
 const char *const *brc_host_gemm_providers(void) {
-  static const char *const both[] = {"blocked", "onednn", NULL}, *const reversed[] = {"onednn", "blocked", NULL};
+  static const char *const both[] = {"blocked", "onednn", NULL}, *const reversed[] = {"onednn", "blocked",
+                                                                                      NULL};
   static const char *const own[] = {"blocked", NULL};
   if (!have_onednn()) return own;
   return blocked_is_default() ? both : reversed;
@@ -73,23 +85,29 @@ brc_host_product_fn *brc_host_gemm_provider(const char *name) {
 }
 
 //------------------------ 4. A whole product -----------------------------------
-enum { BLOCK_M = 64, BLOCK_N = 512, SLAB = 64 };  // SLAB: columns that one item transposes
+enum { BLOCK_M = 64, BLOCK_N = 480, SLAB = 96 };  // SLAB: columns that one item transposes
 
 typedef struct job {
   brc_host_gemm_args g;
   brc_host_product_fn *product;
   const brc_host_kernels *kernels;
   uint32_t blocks_m, blocks_n, block_m, block_n, slabs;
-  float *transposed;  // B of every member as [k, ld_t], or NULL
+  float *transposed;  // B of every member as [k, ld_t], or packed for our own kernels, or NULL
+  bool packed;
   size_t ld_t;
-  float *scratch;     // BRC_HOST_SCRATCH for each thread
+  float *scratch;  // BRC_HOST_SCRATCH for each thread
 } job;
 
 static void transpose_item(void *arg, uint32_t item, uint32_t thread) {
   (void)thread;
   const job *j = arg;
   const uint32_t e = item / j->slabs, n0 = item % j->slabs * SLAB, n = j->g.n - n0 < SLAB ? j->g.n - n0 : SLAB;
-  j->kernels->transpose(j->g.b + e * j->g.stride_b + (size_t)n0 * j->g.ldb, j->g.ldb, j->transposed + e * j->ld_t * j->g.k + n0, j->ld_t, n, j->g.k);
+  const float *b = j->g.b + e * j->g.stride_b;
+  float *out = j->transposed + e * j->ld_t * j->g.k;
+  if (j->packed)
+    j->kernels->pack_transposed(b, j->g.ldb, j->g.n, j->g.k, n0, n0 + n, out);
+  else
+    j->kernels->transpose(b + (size_t)n0 * j->g.ldb, j->g.ldb, out + n0, j->ld_t, n, j->g.k);
 }
 
 static void product_item(void *arg, uint32_t item, uint32_t thread) {
@@ -97,10 +115,17 @@ static void product_item(void *arg, uint32_t item, uint32_t thread) {
   const brc_host_gemm_args *g = &j->g;
   const uint32_t per_member = j->blocks_m * j->blocks_n, e = item / per_member, block = item % per_member;
   const uint32_t m0 = block / j->blocks_n * j->block_m, n0 = block % j->blocks_n * j->block_n;
-  brc_host_product p = {.ta = g->ta, .tb = g->tb && !j->transposed, .accumulate = g->accumulate,
-                        .m = g->m - m0 < j->block_m ? g->m - m0 : j->block_m, .n = g->n - n0 < j->block_n ? g->n - n0 : j->block_n, .k = g->k,
-                        .a = g->a + e * g->stride_a + (g->ta ? m0 : (size_t)m0 * g->lda), .lda = g->lda,
-                        .c = g->c + e * g->stride_c + (size_t)m0 * g->ldc + n0, .ldc = g->ldc,
+  brc_host_product p = {.ta = g->ta,
+                        .tb = g->tb && !j->transposed,
+                        .b_packed = j->packed,
+                        .accumulate = g->accumulate,
+                        .m = g->m - m0 < j->block_m ? g->m - m0 : j->block_m,
+                        .n = g->n - n0 < j->block_n ? g->n - n0 : j->block_n,
+                        .k = g->k,
+                        .a = g->a + e * g->stride_a + (g->ta ? m0 : (size_t)m0 * g->lda),
+                        .lda = g->lda,
+                        .c = g->c + e * g->stride_c + (size_t)m0 * g->ldc + n0,
+                        .ldc = g->ldc,
                         .bias = g->bias ? g->bias + e * g->stride_bias + n0 : NULL,
                         .scratch = j->scratch + (size_t)thread * BRC_HOST_SCRATCH};
   if (j->transposed) {
@@ -129,8 +154,9 @@ void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
   job j = {.g = *args, .product = brc_host_gemm_provider(args->provider), .kernels = brc_host_kernels_here()};
   if (!j.product) j.product = blocked_product;
   if (!args->m || !args->n || !args->batch) return;
+  j.packed = args->tb && (j.product == j.kernels->product || j.product == blocked_product);
   j.block_m = BLOCK_M;
-  j.block_n = args->n < BLOCK_N + BLOCK_N / 2 ? args->n : BLOCK_N;
+  j.block_n = j.packed || args->n < BLOCK_N + BLOCK_N / 2 ? args->n : BLOCK_N;
   j.blocks_m = (args->m + j.block_m - 1) / j.block_m;
   j.blocks_n = (args->n + j.block_n - 1) / j.block_n;
   j.ld_t = BRC_ROUND_UP(args->n, 16u);

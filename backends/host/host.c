@@ -49,8 +49,10 @@ static brc_status memory_take(memory *m, uint64_t elements, const char *what) {
 }
 
 static void memory_release(memory *m) {
-  if (m->mapped) munmap(m->data, m->mapped);
-  else free(m->data);
+  if (m->mapped)
+    munmap(m->data, m->mapped);
+  else
+    free(m->data);
   *m = (memory){0};
 }
 
@@ -89,7 +91,8 @@ static brc_status check_range(uint64_t offset, uint64_t elements, uint64_t size)
                   (unsigned long long)(offset + elements), (unsigned long long)size);
 }
 
-static brc_status host_write(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements, const void *data, bool async) {
+static brc_status host_write(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements, const void *data,
+                             bool async) {
   (void)d, (void)async;
   brc_status st = check_range(offset, elements, b->elements);
   if (!st) memcpy(b->memory.data + offset, data, elements * sizeof(float));
@@ -147,7 +150,8 @@ static void fill_info(brc_device_info *info) {
     at += (size_t)snprintf(info->gemm + at, sizeof info->gemm - at, "%s%s", at ? " " : "", *p);
     onednn |= strcmp(*p, "onednn") == 0;
   }
-  if (!onednn) snprintf(info->note, sizeof info->note, "oneDNN (libdnnl.so.2) not found: products with our own kernels");
+  if (!onednn)
+    snprintf(info->note, sizeof info->note, "oneDNN (libdnnl.so.2) not found: products with our own kernels");
 }
 
 static brc_status host_list(brc_device_info *out, size_t max, size_t *count) {
@@ -230,13 +234,17 @@ struct brc_exec {
   int threads;
   bool profiling;
   uint64_t calls;
-  double *seconds;  // per step
+  double *seconds;          // per step
   const host_phase *phase;  // running now
 };
 
 static void bind(const brc_exec *x, const host_use *u, brc_host_view *v, float *block_memory, patch *out) {
   const host_root *r = &x->schedule.roots[u->root];
-  *v = (brc_host_view){.members = u->members, .rows = u->rows, .cols = u->cols, .pitch = u->pitch, .stride = u->members > 1 ? u->stride : 0};
+  *v = (brc_host_view){.members = u->members,
+                       .rows = u->rows,
+                       .cols = u->cols,
+                       .pitch = u->pitch,
+                       .stride = u->members > 1 ? u->stride : 0};
   if (!r->block_local) {
     v->data = host_root_data(r, x->arena.data) + u->offset;
     return;
@@ -274,15 +282,19 @@ static brc_status host_compile(brc_device *base, const brc_program *p, brc_exec 
   host_device *d = (host_device *)base;
   *out = NULL;
   for (size_t i = 0; i < p->storage_count; i++)
-    if (!p->storages[i]->buffer) return brc_fail(BRC_E_VALUE, "program '%s': storage '%s' has no buffer", p->name, p->storages[i]->name);
+    if (!p->storages[i]->buffer)
+      return brc_fail(BRC_E_VALUE, "program '%s': storage '%s' has no buffer", p->name, p->storages[i]->name);
   brc_exec *x = calloc(1, sizeof *x);
   if (!x) return brc_fail(BRC_E_NOMEM, "no memory to compile program '%s'", p->name);
   x->program = p;
   x->device = d;
   x->threads = brc_pool_threads(d->pool);
-  const char *unfused = getenv("BRC_HOST_FUSE");
-  const host_schedule_options o = {.kernels = d->kernels, .product = d->product, .threads = x->threads,
-                                   .fuse = !unfused || strcmp(unfused, "0") != 0, .bits_from_blocks = d->bits_from_blocks};
+  const char *fuse = getenv("BRC_HOST_FUSE");  // 0: each op on its own, to compare; the results are the same
+  const host_schedule_options o = {.kernels = d->kernels,
+                                   .product = d->product,
+                                   .threads = x->threads,
+                                   .fuse = !fuse || strcmp(fuse, "0") != 0,
+                                   .bits_from_blocks = d->bits_from_blocks};
   brc_status st = host_schedule_make(&x->schedule, p, &o);
   const host_schedule *s = &x->schedule;
   const size_t steps = (size_t)s->step_count + 1;
@@ -299,7 +311,8 @@ static brc_status host_compile(brc_device *base, const brc_program *p, brc_exec 
     w->seconds = calloc(steps, sizeof *w->seconds);
     w->scratch = x->blocks.data + per_thread * (uint64_t)t;
     if (!w->steps || !w->seconds) goto nomem;
-    for (int i = 0; i < s->step_count; i++) bind_step(x, &s->steps[i], &w->steps[i], w->scratch + BRC_HOST_SCRATCH);
+    for (int i = 0; i < s->step_count; i++)
+      bind_step(x, &s->steps[i], &w->steps[i], w->scratch + BRC_HOST_SCRATCH);
   }
   *out = x;
   return BRC_OK;
@@ -331,7 +344,8 @@ static void segment_item(void *arg, uint32_t item, uint32_t thread) {
   for (int i = 0; i < ph->count; i++) {
     worker_step *s = &w->steps[ph->steps[i]];
     for (int k = 0; k < s->patch_count; k++)
-      s->patches[k].view->data = (float *)((uintptr_t)s->patches[k].row0 - sizeof(float) * r0 * s->patches[k].view->pitch);
+      s->patches[k].view->data =
+          (float *)((uintptr_t)s->patches[k].row0 - sizeof(float) * r0 * s->patches[k].view->pitch);
   }
   for (int b = 0; b < ph->stretch_count; b++) {
     const int begin = ph->stretches[b], end = ph->stretches[b + 1];
@@ -349,7 +363,8 @@ static void group_item(void *arg, uint32_t item, uint32_t thread) {
   while (item >= ph->first_item[i + 1]) i++;
   const host_step *s = &x->schedule.steps[ph->steps[i]];
   const uint32_t blocks = (s->rows + s->grain - 1) / s->grain, local = item - ph->first_item[i];
-  const uint32_t e = local / blocks, r0 = local % blocks * s->grain, r1 = s->rows - r0 < s->grain ? s->rows : r0 + s->grain;
+  const uint32_t e = local / blocks, r0 = local % blocks * s->grain,
+                 r1 = s->rows - r0 < s->grain ? s->rows : r0 + s->grain;
   call(x, &x->workers[thread], ph->steps[i], e, r0, r1);
 }
 
@@ -401,9 +416,13 @@ static brc_status host_profile_read(brc_device *d, brc_exec *x, brc_profile_row 
   for (size_t i = 0; i < x->program->op_count; i++) {
     double flops, bytes;
     brc_op_cost(x->program->ops[i], &flops, &bytes);
-    rows[i] = (brc_profile_row){.op = x->program->ops[i], .calls = x->calls, .flops = flops * (double)x->calls, .bytes = bytes * (double)x->calls};
+    rows[i] = (brc_profile_row){.op = x->program->ops[i],
+                                .calls = x->calls,
+                                .flops = flops * (double)x->calls,
+                                .bytes = bytes * (double)x->calls};
   }
-  for (int i = 0; i < x->schedule.step_count; i++) rows[x->schedule.steps[i].op->index].seconds += x->seconds[i];
+  for (int i = 0; i < x->schedule.step_count; i++)
+    rows[x->schedule.steps[i].op->index].seconds += x->seconds[i];
   return BRC_OK;
 }
 
@@ -412,12 +431,14 @@ static brc_status host_read_arena(brc_device *d, brc_exec *x, uint64_t offset, u
   (void)d;
   for (int i = 0; i < x->schedule.root_count; i++) {
     const host_root *r = &x->schedule.roots[i];
-    if (!r->keep || r->storage || offset < r->tensor->offset || offset + elements > r->tensor->offset + r->elements) continue;
+    if (!r->keep || r->storage || offset < r->tensor->offset ||
+        offset + elements > r->tensor->offset + r->elements)
+      continue;
     memcpy(data, x->arena.data + r->place + (offset - r->tensor->offset), elements * sizeof(float));
     return BRC_OK;
   }
-  return brc_fail(BRC_E_VALUE, "host: elements %llu to %llu of the arena of program '%s' belong to no tap", (unsigned long long)offset,
-                  (unsigned long long)(offset + elements), x->program->name);
+  return brc_fail(BRC_E_VALUE, "host: elements %llu to %llu of the arena of program '%s' belong to no tap",
+                  (unsigned long long)offset, (unsigned long long)(offset + elements), x->program->name);
 }
 
 //------------------------ 6. Normal numbers ------------------------------------
@@ -439,8 +460,20 @@ void brc_host_normal(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1
   }
 }
 
-const brc_backend brc_backend_host = {
-    .name = "host", .list = host_list, .open = host_open, .close = host_close, .alloc = host_alloc, .release = host_release,
-    .write = host_write, .read = host_read, .copy = host_copy, .compile = host_compile, .exec_free = host_exec_free, .run = host_run,
-    .wait = host_wait, .profile = host_profile, .profile_read = host_profile_read, .read_arena = host_read_arena,
-    .gemm_providers = host_gemm_providers};
+const brc_backend brc_backend_host = {.name = "host",
+                                      .list = host_list,
+                                      .open = host_open,
+                                      .close = host_close,
+                                      .alloc = host_alloc,
+                                      .release = host_release,
+                                      .write = host_write,
+                                      .read = host_read,
+                                      .copy = host_copy,
+                                      .compile = host_compile,
+                                      .exec_free = host_exec_free,
+                                      .run = host_run,
+                                      .wait = host_wait,
+                                      .profile = host_profile,
+                                      .profile_read = host_profile_read,
+                                      .read_arena = host_read_arena,
+                                      .gemm_providers = host_gemm_providers};

@@ -50,8 +50,10 @@ INLINE void store_part(float *p, vf x, uint32_t n) {
 }
 INLINE vf load_n(const float *p, uint32_t n) { return n >= LANES ? load(p) : load_part(p, n); }
 INLINE void store_n(float *p, vf x, uint32_t n) {
-  if (n >= LANES) store(p, x);
-  else store_part(p, x, n);
+  if (n >= LANES)
+    store(p, x);
+  else
+    store_part(p, x, n);
 }
 
 // Lane by lane: mask ? a : b, with masks of all or no bits from comparisons.
@@ -61,8 +63,10 @@ INLINE vi lanes_below(uint32_t n) {
   for (int i = 0; i < LANES; i++) id[i] = i;
   return id < (int32_t)(n > LANES ? LANES : n);
 }
-INLINE vf vmax(vf a, vf b) { return choose(a > b, a, b); }
-INLINE vf vmin(vf a, vf b) { return choose(a < b, a, b); }
+INLINE vf vmax(vf a, vf b) {
+  return choose(b > a, b, a);
+}  // a NaN in `a` stays, so that it shows in the losses
+INLINE vf vmin(vf a, vf b) { return choose(b < a, b, a); }
 INLINE vf vabs(vf a) { return (vf)((vi)a & 0x7fffffff); }
 INLINE vf vsqrt(vf a) {
 #if defined(__AVX512F__)
@@ -77,15 +81,16 @@ INLINE vf vsqrt(vf a) {
 
 // Of a and b cut into blocks of d lanes: the even blocks of both, FIRSTd, and the odd ones, SECONDd.
 #if LANES == 16
-#define FIRST8(a, b)  __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
-#define SECOND8(a, b) __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+#define FIRST8(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+#define SECOND8(a, b) \
+  __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
 #define FIRST4(a, b)  __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
 #define SECOND4(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
 #define FIRST2(a, b)  __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
 #define SECOND2(a, b) __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
 #define FIRST1(a, b)  __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
 #define SECOND1(a, b) __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
-#define STAGES(X) X(8) X(4) X(2) X(1)
+#define STAGES(X)     X(8) X(4) X(2) X(1)
 #elif LANES == 8
 #define FIRST4(a, b)  __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
 #define SECOND4(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
@@ -93,13 +98,13 @@ INLINE vf vsqrt(vf a) {
 #define SECOND2(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
 #define FIRST1(a, b)  __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
 #define SECOND1(a, b) __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
-#define STAGES(X) X(4) X(2) X(1)
+#define STAGES(X)     X(4) X(2) X(1)
 #else
 #define FIRST2(a, b)  __builtin_shufflevector(a, b, 0, 1, 4, 5)
 #define SECOND2(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
 #define FIRST1(a, b)  __builtin_shufflevector(a, b, 0, 4, 2, 6)
 #define SECOND1(a, b) __builtin_shufflevector(a, b, 1, 5, 3, 7)
-#define STAGES(X) X(2) X(1)
+#define STAGES(X)     X(2) X(1)
 #endif
 
 // Sum and maximum over the lanes, in halves.
@@ -118,7 +123,7 @@ INLINE float fold_max(vf x) {
 
 // exp: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; 0 below -87.3, held at exp(88) above. Relative error below 2e-7.
 INLINE vf vexp(vf x) {
-  vi alive = x > -87.3f;
+  vi gone = x < -87.3f;
   x = vmin(vmax(x, splat(-87.3f)), splat(88.0f));
   vf magic = splat(12582912.0f), n = (x * 1.44269504f + magic) - magic;  // rounded to an integer
   vf r = x - n * 0.693359375f;
@@ -131,7 +136,7 @@ INLINE vf vexp(vf x) {
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
   vi scale = ((vi)(n + splat(12582912.0f + 127.0f))) << 23;  // the integer lies in the low bits of the sum
-  return (vf)((vi)(p * (vf)scale) & alive);
+  return (vf)((vi)(p * (vf)scale) & ~gone);
 }
 
 // log of a positive normal number: exponent and a polynomial on [sqrt(1/2), sqrt(2)). Relative error below 2e-7.
@@ -184,20 +189,22 @@ INLINE uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 // and one load of B per vector. A comes from its rows (rs = lda, cs = 1), or packed [k][TILE_M] (rs = 1) when transposed. B is
 // read in place where that is safe and its rows do not fall onto the same cache sets; otherwise from a packed panel.
 #if LANES == 16
-#define TILE_M 8
-#define TILE_V 3
-#define FOR_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define TILE_M       8
+#define TILE_V       3
+#define FOR_ROWS(X)  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define FOR_TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #else
-#define TILE_M 6
-#define TILE_V 2
-#define FOR_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
+#define TILE_M       6
+#define TILE_V       2
+#define FOR_ROWS(X)  X(0) X(1) X(2) X(3) X(4) X(5)
+#define FOR_TILES(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #endif
 #define TILE_N (TILE_V * LANES)
 _Static_assert(TILE_N <= BRC_HOST_BLOCK_N, "a panel fits the scratch");
 
 typedef struct tile {
-  uint32_t k, last;   // last: columns of the last vector
-  uint32_t fetch;     // rows of `next` for every 8 steps
+  uint32_t k, last;                  // last: columns of the last vector
+  uint32_t fetch;                    // rows of `next` for every 8 steps
   const float *a, *b, *bias, *next;  // next: rows of B that a later tile reads, to be fetched into L2 meanwhile
   float *c;
   size_t rs, ldb, ldc, ld_next;
@@ -210,13 +217,13 @@ INLINE void tile_product(const uint32_t rows, const uint32_t vectors, const bool
   FOR_ROWS(ZERO)
 #undef ZERO
   if (t->add) {
-#define FETCH(i)                                        \
-  if (i < rows) {                                       \
-    const float *q = t->c + i * t->ldc;                 \
-    vf q_last = load_n(q + end, t->last);               \
-    x##i = vectors > 1 ? load(q) : q_last;              \
+#define FETCH(i)                                                    \
+  if (i < rows) {                                                   \
+    const float *q = t->c + i * t->ldc;                             \
+    vf q_last = load_n(q + end, t->last);                           \
+    x##i = vectors > 1 ? load(q) : q_last;                          \
     if (vectors > 1) y##i = vectors > 2 ? load(q + LANES) : q_last; \
-    if (vectors > 2) z##i = q_last;                     \
+    if (vectors > 2) z##i = q_last;                                 \
   }
     FOR_ROWS(FETCH)
 #undef FETCH
@@ -228,13 +235,13 @@ INLINE void tile_product(const uint32_t rows, const uint32_t vectors, const bool
     for (uint32_t i = 0; i < t->fetch; i++, next += t->ld_next)
       for (uint32_t j = 0; j < vectors; j++) __builtin_prefetch(next + j * LANES, 0, 2);
     for (; p < stop; p++, a += cs, b += ldb) {
-    vf u = load(b), v = vectors > 1 ? load(b + LANES) : u, w = vectors > 2 ? load(b + 2 * LANES) : u;
-#define STEP(i)                        \
-  if (i < rows) {                      \
-    vf s = splat(a[i * rs]);           \
-    x##i += u * s;                     \
-    if (vectors > 1) y##i += v * s;    \
-    if (vectors > 2) z##i += w * s;    \
+      vf u = load(b), v = vectors > 1 ? load(b + LANES) : u, w = vectors > 2 ? load(b + 2 * LANES) : u;
+#define STEP(i)                     \
+  if (i < rows) {                   \
+    vf s = splat(a[i * rs]);        \
+    x##i += u * s;                  \
+    if (vectors > 1) y##i += v * s; \
+    if (vectors > 2) z##i += w * s; \
   }
       FOR_ROWS(STEP)
 #undef STEP
@@ -247,16 +254,16 @@ INLINE void tile_product(const uint32_t rows, const uint32_t vectors, const bool
     if (vectors > 1) bias_y = vectors > 2 ? load(t->bias + LANES) : q_last;
     if (vectors > 2) bias_z = q_last;
   }
-#define KEEP(i)                                                        \
-  if (i < rows) {                                                      \
-    float *q = t->c + i * t->ldc;                                      \
-    if (t->bias) {                                                     \
-      x##i += bias_x;                                                  \
-      if (vectors > 1) y##i += bias_y;                                 \
-      if (vectors > 2) z##i += bias_z;                                 \
-    }                                                                  \
-    if (vectors > 1) store(q, x##i);                                   \
-    if (vectors > 2) store(q + LANES, y##i);                           \
+#define KEEP(i)                                                                  \
+  if (i < rows) {                                                                \
+    float *q = t->c + i * t->ldc;                                                \
+    if (t->bias) {                                                               \
+      x##i += bias_x;                                                            \
+      if (vectors > 1) y##i += bias_y;                                           \
+      if (vectors > 2) z##i += bias_z;                                           \
+    }                                                                            \
+    if (vectors > 1) store(q, x##i);                                             \
+    if (vectors > 2) store(q + LANES, y##i);                                     \
     store_n(q + end, vectors == 1 ? x##i : vectors == 2 ? y##i : z##i, t->last); \
   }
   FOR_ROWS(KEEP)
@@ -265,21 +272,16 @@ INLINE void tile_product(const uint32_t rows, const uint32_t vectors, const bool
 
 // One function per number of rows, vectors and layout of A.
 typedef void tile_fn(const tile *t);
+// clang-format off
 #define TILE_FN(rows, vectors, packed) \
   static void tile_##rows##x##vectors##_##packed(const tile *t) { tile_product(rows, vectors, packed, t); }
-#define TILE_FNS(i) TILE_FN(i, 1, 0) TILE_FN(i, 2, 0) TILE_FN(i, 3, 0) TILE_FN(i, 1, 1) TILE_FN(i, 2, 1) TILE_FN(i, 3, 1)
-TILE_FNS(1) TILE_FNS(2) TILE_FNS(3) TILE_FNS(4) TILE_FNS(5) TILE_FNS(6)
-#if TILE_M > 6
-TILE_FNS(7) TILE_FNS(8)
-#endif
-#define TILE_ROWS(i) \
-  {{tile_##i##x1_0, tile_##i##x1_1}, {tile_##i##x2_0, tile_##i##x2_1}, {tile_##i##x3_0, tile_##i##x3_1}}
-static tile_fn *const tile_fns[TILE_M][3][2] = {
-    TILE_ROWS(1), TILE_ROWS(2), TILE_ROWS(3), TILE_ROWS(4), TILE_ROWS(5), TILE_ROWS(6),
-#if TILE_M > 6
-    TILE_ROWS(7), TILE_ROWS(8),
-#endif
-};
+#define TILE_FNS(i) \
+  TILE_FN(i, 1, 0) TILE_FN(i, 2, 0) TILE_FN(i, 3, 0) TILE_FN(i, 1, 1) TILE_FN(i, 2, 1) TILE_FN(i, 3, 1)
+#define TILE_ROW(i) \
+  {{tile_##i##x1_0, tile_##i##x1_1}, {tile_##i##x2_0, tile_##i##x2_1}, {tile_##i##x3_0, tile_##i##x3_1}},
+FOR_TILES(TILE_FNS)
+static tile_fn *const tile_fns[TILE_M][3][2] = {FOR_TILES(TILE_ROW)};
+// clang-format on
 
 // A panel of packed A is [k][TILE_M]; between panels is a gap, so that they do not fall onto the same cache sets.
 enum { GAP = 16 };
@@ -291,7 +293,8 @@ static void pack_a(const float *a, size_t lda, uint32_t m, uint32_t k, float *ou
   for (uint32_t p = 0; p < k; p++) {
     const float *from = a + p * lda;
     for (uint32_t i = 0; i < m; i += 16) __builtin_prefetch(from + 8 * lda + i);
-    for (uint32_t i = 0; i < whole; i += TILE_M) memcpy(out + panel_a(i, k) + p * TILE_M, from + i, sizeof(float) * TILE_M);
+    for (uint32_t i = 0; i < whole; i += TILE_M)
+      memcpy(out + panel_a(i, k) + p * TILE_M, from + i, sizeof(float) * TILE_M);
     for (uint32_t i = whole; i < m; i++) out[panel_a(whole, k) + p * TILE_M + i - whole] = from[i];
   }
 }
@@ -299,14 +302,17 @@ static void pack_a(const float *a, size_t lda, uint32_t m, uint32_t k, float *ou
 // n <= TILE_N columns of B to [p][width]; what lies behind n is zero.
 static void pack_b(const float *b, size_t ldb, uint32_t k, uint32_t n, uint32_t width, float *out) {
   for (uint32_t p = 0; p < k; p++)
-    for (uint32_t j = 0; j < width; j += LANES) store(out + p * width + j, j < n ? load_n(b + p * ldb + j, n - j) : splat(0));
+    for (uint32_t j = 0; j < width; j += LANES)
+      store(out + p * width + j, j < n ? load_n(b + p * ldb + j, n - j) : splat(0));
 }
 
 // out[c * ld_out + r] = in[r * ld_in + c], in blocks of LANES x LANES, along the rows of `in`: LANES streams that the hardware
 // fetches ahead.
-INLINE void transpose_block(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols, const bool whole) {
+INLINE void transpose_block(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows,
+                            uint32_t cols, const bool whole) {
   vf v[LANES];
-  for (uint32_t i = 0; i < LANES; i++) v[i] = whole ? load(in + i * ld_in) : load_n(in + (i < rows ? i : 0) * ld_in, cols);
+  for (uint32_t i = 0; i < LANES; i++)
+    v[i] = whole ? load(in + i * ld_in) : load_n(in + (i < rows ? i : 0) * ld_in, cols);
 #define EXCHANGE(d)                    \
   for (uint32_t i = 0; i < LANES; i++) \
     if (!(i & d)) {                    \
@@ -317,8 +323,10 @@ INLINE void transpose_block(const float *in, size_t ld_in, float *out, size_t ld
   STAGES(EXCHANGE)
 #undef EXCHANGE
   for (uint32_t i = 0; i < LANES; i++) {
-    if (whole) store(out + i * ld_out, v[i]);
-    else if (i < cols) store_n(out + i * ld_out, v[i], rows);
+    if (whole)
+      store(out + i * ld_out, v[i]);
+    else if (i < cols)
+      store_n(out + i * ld_out, v[i], rows);
   }
 }
 
@@ -327,8 +335,10 @@ static void transpose(const float *in, size_t ld_in, float *out, size_t ld_out, 
     for (uint32_t c = 0; c < cols; c += LANES) {
       const float *from = in + r * ld_in + c;
       float *to = out + c * ld_out + r;
-      if (rows - r >= LANES && cols - c >= LANES) transpose_block(from, ld_in, to, ld_out, LANES, LANES, true);
-      else transpose_block(from, ld_in, to, ld_out, rows - r, cols - c, false);
+      if (rows - r >= LANES && cols - c >= LANES)
+        transpose_block(from, ld_in, to, ld_out, LANES, LANES, true);
+      else
+        transpose_block(from, ld_in, to, ld_out, rows - r, cols - c, false);
     }
 }
 
@@ -345,16 +355,18 @@ static bool readable(const brc_host_product *p) {
 }
 
 // Columns [j, j + n) of rows [k0, k0 + k) of B, wherever they lie.
-INLINE const float *panel_at(const brc_host_product *p, uint32_t k0, uint32_t k, uint32_t j, uint32_t n, uint32_t width, bool direct, float *space,
-                             size_t *ld) {
+INLINE const float *panel_at(const brc_host_product *p, uint32_t k0, uint32_t k, uint32_t j, uint32_t n,
+                             uint32_t width, bool direct, float *space, size_t *ld) {
   *ld = width;
   if (p->b_packed) return p->b + (size_t)j * p->k + (size_t)k0 * width;
   if (direct) {
     *ld = p->ldb;
     return p->b + (size_t)k0 * p->ldb + j;
   }
-  if (p->tb) pack_bt(p->b + (size_t)j * p->ldb + k0, p->ldb, k, n, width, space);
-  else pack_b(p->b + (size_t)k0 * p->ldb + j, p->ldb, k, n, width, space);
+  if (p->tb)
+    pack_bt(p->b + (size_t)j * p->ldb + k0, p->ldb, k, n, width, space);
+  else
+    pack_b(p->b + (size_t)k0 * p->ldb + j, p->ldb, k, n, width, space);
   return space;
 }
 
@@ -365,14 +377,21 @@ INLINE uint32_t panel_columns(uint32_t left) {
   return TILE_V > 2 && vectors == 4 ? 2 * LANES : least(left, TILE_N);
 }
 
-static void product_block(const brc_host_product *p, const uint32_t k0, const uint32_t k, const float *a, float *space, bool direct) {
+static void product_block(const brc_host_product *p, const uint32_t k0, const uint32_t k, const float *a,
+                          float *space, bool direct) {
   // While the tiles of a panel are computed, the rows of the next one are fetched, `fetch` of them every 8 steps.
-  const uint32_t m = p->m, tiles = (m + TILE_M - 1) / TILE_M, fetch = (8 + tiles - 1) / tiles, ahead = fetch * ((k + 7) / 8);
+  const uint32_t m = p->m, tiles = (m + TILE_M - 1) / TILE_M, fetch = (8 + tiles - 1) / tiles,
+                 ahead = fetch * ((k + 7) / 8);
   for (uint32_t j = 0, n; j < p->n; j += n) {
     n = panel_columns(p->n - j);
     const uint32_t vectors = (n + LANES - 1) / LANES, width = vectors * LANES;
-    tile t = {.k = k, .fetch = fetch, .last = n - (vectors - 1) * LANES, .ldc = p->ldc, .add = k0 > 0 || p->accumulate,
-              .bias = p->bias && k0 + k == p->k ? p->bias + j : NULL, .rs = p->lda};
+    tile t = {.k = k,
+              .fetch = fetch,
+              .last = n - (vectors - 1) * LANES,
+              .ldc = p->ldc,
+              .add = k0 > 0 || p->accumulate,
+              .bias = p->bias && k0 + k == p->k ? p->bias + j : NULL,
+              .rs = p->lda};
     t.b = panel_at(p, k0, k, j, n, width, direct, space, &t.ldb);
     const float *next = t.b;
     if (j + n < p->n) next = p->b_packed ? t.b + (size_t)width * p->k : direct ? t.b + n : t.b;
@@ -389,8 +408,11 @@ static void product_block(const brc_host_product *p, const uint32_t k0, const ui
 static void product(const brc_host_product *whole) {
   float *packed_a = whole->scratch, *space = packed_a + BRC_HOST_PACKED_A;
   const bool direct = !whole->tb && !whole->b_packed && readable(whole);
-  // Rows 4 KB apart fall onto few cache sets: fewer of them at a time.
-  const uint32_t most_k = direct && whole->ldb >= 1024 ? BRC_HOST_BLOCK_K / 2 : BRC_HOST_BLOCK_K;
+  // Panels stay in L2. Rows of B in place, 2 KB or more apart, fall onto few of its sets: the fewer the further.
+  const bool large = !whole->ta && (whole->b_packed || (direct && whole->ldb < 512));
+  const uint32_t most_k = large                          ? 2 * BRC_HOST_BLOCK_K
+                          : direct && whole->ldb >= 1024 ? BRC_HOST_BLOCK_K / 2
+                                                         : BRC_HOST_BLOCK_K;
   for (uint32_t i = 0; i < whole->m; i += BRC_HOST_BLOCK_M) {
     brc_host_product p = *whole;
     p.m = least(BRC_HOST_BLOCK_M, whole->m - i);
@@ -407,148 +429,196 @@ static void product(const brc_host_product *whole) {
 
 static void op_transpose(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
   (void)scratch;
-  transpose(row(&op->in[0], e, r0), op->in[0].pitch, row(&op->out[0], e, 0) + r0, op->out[0].pitch, r1 - r0, op->in[0].cols);
+  transpose(row(&op->in[0], e, r0), op->in[0].pitch, row(&op->out[0], e, 0) + r0, op->out[0].pitch, r1 - r0,
+            op->in[0].cols);
 }
 
-// The panels that begin in rows [r0, r1) of B.
-static void op_pack(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
-  (void)scratch;
-  const uint32_t n = op->in[0].rows, k = op->in[0].cols;
-  for (uint32_t j = 0, cols; j < r1; j += cols) {
+// The panels that begin in rows [n0, n1) of B [n, k].
+static void pack_transposed(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t n0, uint32_t n1,
+                            float *out) {
+  for (uint32_t j = 0, cols; j < n1; j += cols) {
     cols = panel_columns(n - j);
-    if (j >= r0) pack_bt(row(&op->in[0], e, j), op->in[0].pitch, k, cols, (cols + LANES - 1) / LANES * LANES, row(&op->out[0], e, 0) + (size_t)j * k);
+    if (j >= n0) pack_bt(b + j * ldb, ldb, k, cols, (cols + LANES - 1) / LANES * LANES, out + (size_t)j * k);
   }
+}
+// Rows [k0, k1) of B [k, n] to its panels.
+static void op_pack(const brc_host_op *op, uint32_t e, uint32_t k0, uint32_t k1, float *scratch) {
+  (void)scratch;
+  const uint32_t n = op->in[0].cols, k = op->in[0].rows;
+  for (uint32_t p = k0; p < k1; p++)
+    for (uint32_t j = 0, cols; j < n; j += cols) {
+      cols = panel_columns(n - j);
+      const uint32_t width = (cols + LANES - 1) / LANES * LANES;
+      pack_b(row(&op->in[0], e, p) + j, 0, 1, cols, width,
+             row(&op->out[0], e, 0) + (size_t)j * k + (size_t)p * width);
+    }
+}
+static void op_pack_transposed(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
+  (void)scratch;
+  pack_transposed(row(&op->in[0], e, 0), op->in[0].pitch, op->in[0].rows, op->in[0].cols, r0, r1,
+                  row(&op->out[0], e, 0));
 }
 
 // Rows of C are what ranges count: of the batch for dense and dense_dx, of the kernel for dense_dw.
-INLINE void run_product(const brc_host_op *op, const brc_host_view *a, const brc_host_view *b, const brc_host_view *bias, bool ta, bool tb, bool packed,
-                        uint32_t k, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
+INLINE void run_product(const brc_host_op *op, const brc_host_view *a, const brc_host_view *b,
+                        const brc_host_view *bias, bool ta, bool tb, bool packed, uint32_t k, uint32_t e,
+                        uint32_t r0, uint32_t r1, float *scratch) {
   const brc_host_view *c = &op->out[0];
-  brc_host_product p = {.ta = ta, .tb = tb, .b_packed = packed, .accumulate = op->params.dense.accumulate, .m = r1 - r0, .n = c->cols, .k = k,
-                        .a = row(a, e, 0) + (ta ? (size_t)r0 : (size_t)r0 * a->pitch), .b = row(b, e, 0), .c = row(c, e, r0),
-                        .bias = bias && bias->data ? row(bias, e, 0) : NULL, .lda = a->pitch, .ldb = b->pitch, .ldc = c->pitch,
+  brc_host_product p = {.ta = ta,
+                        .tb = tb,
+                        .b_packed = packed,
+                        .accumulate = op->params.dense.accumulate,
+                        .m = r1 - r0,
+                        .n = c->cols,
+                        .k = k,
+                        .a = row(a, e, 0) + (ta ? (size_t)r0 : (size_t)r0 * a->pitch),
+                        .b = row(b, e, 0),
+                        .c = row(c, e, r0),
+                        .bias = bias && bias->data ? row(bias, e, 0) : NULL,
+                        .lda = a->pitch,
+                        .ldb = b->pitch,
+                        .ldc = c->pitch,
                         .scratch = scratch};
   op->product(&p);
 }
 static void op_dense(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
-  run_product(op, &op->in[0], &op->in[1], &op->in[2], false, false, false, op->in[0].cols, e, r0, r1, scratch);
+  run_product(op, &op->in[0], &op->in[1], &op->in[2], false, false, op->b == BRC_HOST_B_PACKED, op->in[0].cols,
+              e, r0, r1, scratch);
 }
 static void op_dense_dx(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
-  run_product(op, &op->in[0], &op->in[1], NULL, false, op->b == BRC_HOST_B_PLAIN, op->b == BRC_HOST_B_PACKED, op->in[0].cols, e, r0, r1, scratch);
+  run_product(op, &op->in[0], &op->in[1], NULL, false, op->b == BRC_HOST_B_PLAIN, op->b == BRC_HOST_B_PACKED,
+              op->in[0].cols, e, r0, r1, scratch);
 }
 static void op_dense_dw(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
   run_product(op, &op->in[0], &op->in[1], NULL, true, false, false, op->in[0].rows, e, r0, r1, scratch);
 }
 
 //------------------------ 3. LayerNorm ----------------------------------------
-INLINE float row_sum(const float *x, uint32_t n) {
-  vf s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
-  uint32_t c = 0;
-  for (; c + 4 * LANES <= n; c += 4 * LANES) {
-    s0 += load(x + c);
-    s1 += load(x + c + LANES);
-    s2 += load(x + c + 2 * LANES);
-    s3 += load(x + c + 3 * LANES);
-  }
-  for (; c < n; c += LANES) s0 += load_n(x + c, n - c);
-  return fold_sum((s0 + s1) + (s2 + s3));
+// Several rows at once hide the latency of folding their sums; what is computed for a row does not depend on its company. Rows
+// 4 KB apart fall onto the same cache sets: then fewer.
+INLINE uint32_t rows_at_once(uint32_t left, uint32_t pitch) {
+  return left >= 4 && pitch % 1024 ? 4 : left >= 2 ? 2 : 1;
 }
 
-INLINE float row_squares(const float *x, float mean, uint32_t n) {
-  vf s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
-  uint32_t c = 0;
-  for (; c + 4 * LANES <= n; c += 4 * LANES) {
-    vf d0 = load(x + c) - mean, d1 = load(x + c + LANES) - mean, d2 = load(x + c + 2 * LANES) - mean, d3 = load(x + c + 3 * LANES) - mean;
-    s0 += d0 * d0;
-    s1 += d1 * d1;
-    s2 += d2 * d2;
-    s3 += d3 * d3;
-  }
-  for (; c < n; c += LANES) {
-    vf d = (vf)((vi)(load_n(x + c, n - c) - mean) & lanes_below(n - c));
-    s0 += d * d;
-  }
-  return fold_sum((s0 + s1) + (s2 + s3));
-}
-
-INLINE void norm_rows(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, const bool relu, const bool with_residual) {
-  const uint32_t n = op->in[0].cols;
-  const float *scale = row(&op->in[1], e, 0), *bias = row(&op->in[2], e, 0);
-  for (uint32_t r = r0; r < r1; r++) {
-    const float *x = row(&op->in[0], e, r), *residual = with_residual ? row(&op->in[3], e, r) : NULL;
-    float *y = row(&op->out[0], e, r);
-    const float mean = row_sum(x, n) / (float)n;
-    const float rstd = 1.0f / sqrtf(row_squares(x, mean, n) / (float)n + op->params.norm.eps);
-    *row(&op->out[1], e, r) = mean;
-    *row(&op->out[2], e, r) = rstd;
-    for (uint32_t c = 0; c < n; c += LANES) {
-      vf v = (load_n(x + c, n - c) - mean) * rstd * load_n(scale + c, n - c) + load_n(bias + c, n - c);
-      if (relu) v = vmax(v, splat(0.0f));
-      if (with_residual) v += load_n(residual + c, n - c);
-      store_n(y + c, v, n - c);
+INLINE void norm_some(const brc_host_op *op, uint32_t e, uint32_t r, const uint32_t rows, const bool relu,
+                      const bool with_residual) {
+  const uint32_t n = op->in[0].cols, even = n / (2 * LANES) * (2 * LANES);
+  const size_t px = op->in[0].pitch, py = op->out[0].pitch, pr = with_residual ? op->in[3].pitch : 0;
+  const float *x = row(&op->in[0], e, r), *residual = with_residual ? row(&op->in[3], e, r) : NULL;
+  const float *scale = row(&op->in[1], e, 0), *bias = row(&op->in[2], e, 0), share = 1.0f / (float)n;
+  float *y = row(&op->out[0], e, r), mean[4], rstd[4];
+  vf s[4][2] = {{{0}}};
+  for (uint32_t c = 0; c < even; c += 2 * LANES)
+    for (uint32_t i = 0; i < rows; i++) {
+      s[i][0] += load(x + i * px + c);
+      s[i][1] += load(x + i * px + c + LANES);
     }
+  for (uint32_t c = even; c < n; c += LANES)
+    for (uint32_t i = 0; i < rows; i++) s[i][0] += load_n(x + i * px + c, n - c);
+  for (uint32_t i = 0; i < rows; i++) {
+    mean[i] = fold_sum(s[i][0] + s[i][1]) * share;
+    s[i][0] = s[i][1] = splat(0.0f);
+  }
+  for (uint32_t c = 0; c < even; c += 2 * LANES)
+    for (uint32_t i = 0; i < rows; i++) {
+      vf d0 = load(x + i * px + c) - mean[i], d1 = load(x + i * px + c + LANES) - mean[i];
+      s[i][0] += d0 * d0;
+      s[i][1] += d1 * d1;
+    }
+  for (uint32_t c = even; c < n; c += LANES)
+    for (uint32_t i = 0; i < rows; i++) {
+      vf d = (vf)((vi)(load_n(x + i * px + c, n - c) - mean[i]) & lanes_below(n - c));
+      s[i][0] += d * d;
+    }
+  for (uint32_t i = 0; i < rows; i++) {
+    rstd[i] = 1.0f / sqrtf(fold_sum(s[i][0] + s[i][1]) * share + op->params.norm.eps);
+    *row(&op->out[1], e, r + i) = mean[i];
+    *row(&op->out[2], e, r + i) = rstd[i];
+  }
+  for (uint32_t c = 0; c < n; c += LANES) {
+    const uint32_t left = n - c;
+    vf w = load_n(scale + c, left), b = load_n(bias + c, left);
+    for (uint32_t i = 0; i < rows; i++) {
+      vf v = (load_n(x + i * px + c, left) - mean[i]) * rstd[i] * w + b;
+      if (relu) v = vmax(v, splat(0.0f));
+      if (with_residual) v += load_n(residual + i * pr + c, left);
+      store_n(y + i * py + c, v, left);
+    }
+  }
+}
+
+INLINE void norm_rows(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, const bool relu,
+                      const bool residual) {
+  for (uint32_t r = r0, k; r < r1; r += k) {
+    k = rows_at_once(r1 - r, op->in[0].pitch);
+    if (k == 4)
+      norm_some(op, e, r, 4, relu, residual);
+    else if (k == 2)
+      norm_some(op, e, r, 2, relu, residual);
+    else
+      norm_some(op, e, r, 1, relu, residual);
   }
 }
 static void op_norm(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
   (void)scratch;
   const bool relu = op->params.norm.relu, residual = op->in[3].data != NULL;
-  if (relu && !residual) norm_rows(op, e, r0, r1, true, false);
-  else if (!relu && residual) norm_rows(op, e, r0, r1, false, true);
-  else norm_rows(op, e, r0, r1, relu, residual);
+  if (relu && !residual)
+    norm_rows(op, e, r0, r1, true, false);
+  else if (!relu && residual)
+    norm_rows(op, e, r0, r1, false, true);
+  else
+    norm_rows(op, e, r0, r1, relu, residual);
 }
 
-typedef struct norm_row {
-  const float *dy, *x, *y;
-  float *dx, mean, rstd, mean_gs, mean_gs_xhat;
-} norm_row;
-
-INLINE vf norm_g(const norm_row *t, const bool relu, uint32_t c, uint32_t left) {
-  vf g = load_n(t->dy + c, left);
-  return relu ? (vf)((vi)g & (load_n(t->y + c, left) > 0.0f)) : g;
+// g = relu ? dy (y > 0) : dy.
+INLINE vf norm_g(const float *dy, const float *y, const bool relu, uint32_t left) {
+  vf g = load_n(dy, left);
+  return relu ? (vf)((vi)g & (load_n(y, left) > 0.0f)) : g;
 }
 
-INLINE norm_row norm_means(const brc_host_op *op, uint32_t e, uint32_t r, const float *scale, const bool relu) {
-  const uint32_t n = op->in[1].cols;
-  norm_row t = {.dy = row(&op->in[0], e, r), .x = row(&op->in[1], e, r), .y = relu ? row(&op->in[5], e, r) : NULL, .dx = row(&op->out[0], e, r),
-                .mean = *row(&op->in[2], e, r), .rstd = *row(&op->in[3], e, r)};
-  vf a0 = {0}, b0 = {0}, a1 = {0}, b1 = {0};
-  uint32_t c = 0;
-  for (; c + 2 * LANES <= n; c += 2 * LANES) {
-    vf g0 = norm_g(&t, relu, c, LANES) * load(scale + c), g1 = norm_g(&t, relu, c + LANES, LANES) * load(scale + c + LANES);
-    a0 += g0;
-    a1 += g1;
-    b0 += g0 * (load(t.x + c) - t.mean);
-    b1 += g1 * (load(t.x + c + LANES) - t.mean);
+// The sums over the block's rows are loaded and stored once for `rows` rows, and added in row order: sum + row 0 + row 1 ...
+INLINE void norm_backward_some(const brc_host_op *op, uint32_t e, uint32_t r, const uint32_t rows,
+                               const bool relu, float *partial, const bool first) {
+  const uint32_t n = op->in[1].cols, part = op->params.norm_backward.pitch;
+  const size_t pg = op->in[0].pitch, px = op->in[1].pitch, py = relu ? op->in[5].pitch : 0,
+               pd = op->out[0].pitch;
+  const float *dy = row(&op->in[0], e, r), *x = row(&op->in[1], e, r), *y = relu ? row(&op->in[5], e, r) : NULL;
+  const float *scale = row(&op->in[4], e, 0), share = 1.0f / (float)n;
+  float *dx = row(&op->out[0], e, r), mean[4], rstd[4], mean_gs[4], mean_gs_xhat[4];
+  vf a[4] = {{0}}, b[4] = {{0}};
+  for (uint32_t i = 0; i < rows; i++) {
+    mean[i] = *row(&op->in[2], e, r + i);
+    rstd[i] = *row(&op->in[3], e, r + i);
   }
-  for (; c < n; c += LANES) {
-    vf g = norm_g(&t, relu, c, n - c) * load_n(scale + c, n - c);
-    a0 += g;
-    b0 += g * (load_n(t.x + c, n - c) - t.mean);
-  }
-  t.mean_gs = fold_sum(a0 + a1) / (float)n;
-  t.mean_gs_xhat = fold_sum(b0 + b1) / (float)n * t.rstd;
-  return t;
-}
-
-// dx of `rows` rows at once, so that the sums over the block are loaded and stored once for all of them. The sums are
-// added in row order: first + row 0 + row 1 ...
-INLINE void norm_backward_rows(const norm_row *t, const uint32_t rows, const float *scale, float *partial, uint32_t part, uint32_t n, const bool relu,
-                               bool first) {
   for (uint32_t c = 0; c < n; c += LANES) {
     const uint32_t left = n - c;
-    vf s = load_n(scale + c, left), sum_gx = {0}, sum_g = {0}, sum_dx = {0};
+    vf w = load_n(scale + c, left);
+    for (uint32_t i = 0; i < rows; i++) {
+      vf gs = norm_g(dy + i * pg + c, relu ? y + i * py + c : NULL, relu, left) * w;
+      a[i] += gs;
+      b[i] += gs * (load_n(x + i * px + c, left) - mean[i]);  // behind n: gs is 0
+    }
+  }
+  for (uint32_t i = 0; i < rows; i++) {
+    mean_gs[i] = fold_sum(a[i]) * share;
+    mean_gs_xhat[i] = fold_sum(b[i]) * share * rstd[i];
+  }
+  for (uint32_t c = 0; c < n; c += LANES) {
+    const uint32_t left = n - c;
+    vf w = load_n(scale + c, left), sum_gx = {0}, sum_g = {0}, sum_dx = {0};
     if (partial && !first) {
       sum_gx = load_n(partial + c, left);
       sum_g = load_n(partial + part + c, left);
       sum_dx = load_n(partial + 2 * part + c, left);
     }
     for (uint32_t i = 0; i < rows; i++) {
-      vf g = norm_g(&t[i], relu, c, left), xhat = (load_n(t[i].x + c, left) - t[i].mean) * t[i].rstd;
-      vf dx = (g * s - t[i].mean_gs - xhat * t[i].mean_gs_xhat) * t[i].rstd;
-      store_n(t[i].dx + c, dx, left);
+      vf g = norm_g(dy + i * pg + c, relu ? y + i * py + c : NULL, relu, left),
+         xhat = (load_n(x + i * px + c, left) - mean[i]) * rstd[i];
+      vf d = (g * w - mean_gs[i] - xhat * mean_gs_xhat[i]) * rstd[i];
+      store_n(dx + i * pd + c, d, left);
       sum_gx += g * xhat;
       sum_g += g;
-      sum_dx += dx;
+      sum_dx += d;
     }
     if (!partial) continue;
     store_n(partial + c, sum_gx, left);
@@ -558,28 +628,27 @@ INLINE void norm_backward_rows(const norm_row *t, const uint32_t rows, const flo
 }
 
 INLINE void norm_backward(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, const bool relu) {
-  const struct brc_norm_params32 *p = &op->params.norm_backward;
-  const uint32_t n = op->in[1].cols;
-  const float *scale = row(&op->in[4], e, 0);
-  for (uint32_t b0 = r0; b0 < r1; b0 += p->block) {
-    float *partial = op->out[1].data ? row(&op->out[1], e, b0 / p->block) : NULL;
-    const uint32_t b1 = least(b0 + p->block, r1);
-    uint32_t r = b0;
-    for (; r + 4 <= b1; r += 4) {
-      norm_row t[4];
-      for (uint32_t i = 0; i < 4; i++) t[i] = norm_means(op, e, r + i, scale, relu);
-      norm_backward_rows(t, 4, scale, partial, p->pitch, n, relu, r == b0);
-    }
-    for (; r < b1; r++) {
-      norm_row t = norm_means(op, e, r, scale, relu);
-      norm_backward_rows(&t, 1, scale, partial, p->pitch, n, relu, r == b0);
+  const uint32_t block = op->params.norm_backward.block;
+  for (uint32_t b0 = r0; b0 < r1; b0 += block) {
+    float *partial = op->out[1].data ? row(&op->out[1], e, b0 / block) : NULL;
+    const uint32_t b1 = least(b0 + block, r1);
+    for (uint32_t r = b0, k; r < b1; r += k) {
+      k = rows_at_once(b1 - r, op->in[1].pitch);
+      if (k == 4)
+        norm_backward_some(op, e, r, 4, relu, partial, r == b0);
+      else if (k == 2)
+        norm_backward_some(op, e, r, 2, relu, partial, r == b0);
+      else
+        norm_backward_some(op, e, r, 1, relu, partial, r == b0);
     }
   }
 }
 static void op_norm_backward(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
   (void)scratch;
-  if (op->params.norm_backward.relu) norm_backward(op, e, r0, r1, true);
-  else norm_backward(op, e, r0, r1, false);
+  if (op->params.norm_backward.relu)
+    norm_backward(op, e, r0, r1, true);
+  else
+    norm_backward(op, e, r0, r1, false);
 }
 
 // Sums over rows of columns [c0, c1): blocks of 32 rows, then their sums, both in order.
@@ -599,7 +668,9 @@ static void sum_rows(const float *x, size_t pitch, uint32_t rows, uint32_t c0, u
 static void op_norm_sums(const brc_host_op *op, uint32_t e, uint32_t c0, uint32_t c1, float *scratch) {
   (void)scratch;
   for (uint32_t k = 0; k < 3; k++)
-    if (op->out[k].data) sum_rows(row(&op->in[0], e, 0) + k * op->params.norm_sums.pitch, op->in[0].pitch, op->in[0].rows, c0, c1, row(&op->out[k], e, 0));
+    if (op->out[k].data)
+      sum_rows(row(&op->in[0], e, 0) + k * op->params.norm_sums.pitch, op->in[0].pitch, op->in[0].rows, c0, c1,
+               row(&op->out[k], e, 0));
 }
 
 //------------------------ 4. Sums ---------------------------------------------
@@ -631,7 +702,8 @@ static void op_segment_sum(const brc_host_op *op, uint32_t e, uint32_t t0, uint3
       int32_t id;
       memcpy(&id, row(task, 0, r), sizeof id);
       if ((uint32_t)id != t) continue;
-      for (uint32_t c = 0; c < n; c += LANES) store_n(out + c, load_n(out + c, n - c) + load_n(row(x, 0, r) + c, n - c), n - c);
+      for (uint32_t c = 0; c < n; c += LANES)
+        store_n(out + c, load_n(out + c, n - c) + load_n(row(x, 0, r) + c, n - c), n - c);
     }
   }
 }
@@ -676,7 +748,8 @@ static void op_embed(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1
   const uint32_t n = op->in[0].cols;
   for (uint32_t r = r0; r < r1; r++) {
     const float *x = row(&op->in[0], 0, r), norm = table_norm(x, n, op->params.embed.norm);
-    for (uint32_t c = 0; c < n; c += LANES) store_n(row(&op->out[0], 0, r) + c, load_n(x + c, n - c) / norm, n - c);
+    for (uint32_t c = 0; c < n; c += LANES)
+      store_n(row(&op->out[0], 0, r) + c, load_n(x + c, n - c) / norm, n - c);
   }
 }
 
@@ -717,7 +790,9 @@ static void op_concat_input(const brc_host_op *op, uint32_t e, uint32_t r0, uint
 }
 
 //------------------------ 6. Policy -------------------------------------------
-typedef struct sample { vf log_std, std, u; } sample;
+typedef struct sample {
+  vf log_std, std, u;
+} sample;
 INLINE sample sample_at(const struct brc_tanh_normal_params32 *p, vf mean, vf head, vf eps) {
   const float half = (p->log_std_max - p->log_std_min) / 2;
   sample s;
@@ -732,7 +807,8 @@ static void op_tanh_normal(const brc_host_op *op, uint32_t e, uint32_t r0, uint3
   const brc_host_view *noise = &op->in[2], *logp = &op->out[1];
   const uint32_t n = op->in[0].cols;
   for (uint32_t r = r0; r < r1; r++) {
-    const float *mean = row(&op->in[0], 0, r), *head = row(&op->in[1], 0, r), *eps = noise->data ? row(noise, 0, r) : NULL;
+    const float *mean = row(&op->in[0], 0, r), *head = row(&op->in[1], 0, r),
+                *eps = noise->data ? row(noise, 0, r) : NULL;
     vf sum = {0};
     for (uint32_t c = 0; c < n; c += LANES) {
       const uint32_t left = n - c;
@@ -746,13 +822,15 @@ static void op_tanh_normal(const brc_host_op *op, uint32_t e, uint32_t r0, uint3
   }
 }
 
-static void op_tanh_normal_backward(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
+static void op_tanh_normal_backward(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1,
+                                    float *scratch) {
   (void)e, (void)scratch;
   const struct brc_tanh_normal_params32 *p = &op->params.tanh_normal_backward;
   const float half = (p->log_std_max - p->log_std_min) / 2;
   const uint32_t n = op->in[0].cols;
   for (uint32_t r = r0; r < r1; r++) {
-    const float *mean = row(&op->in[0], 0, r), *head = row(&op->in[1], 0, r), *eps = row(&op->in[2], 0, r), *da = row(&op->in[3], 0, r);
+    const float *mean = row(&op->in[0], 0, r), *head = row(&op->in[1], 0, r), *eps = row(&op->in[2], 0, r),
+                *da = row(&op->in[3], 0, r);
     const float dlogp = *row(&op->in[4], 0, r);
     for (uint32_t c = 0; c < n; c += LANES) {
       const uint32_t left = n - c;
@@ -801,7 +879,8 @@ INLINE float row_max(const float *x, uint32_t n) {
 // Sum of exp(x - max): softmax_i = exp(x_i - max) / sum.
 INLINE float row_exp_sum(const float *x, float max, uint32_t n) {
   vf sum = {0};
-  for (uint32_t c = 0; c < n; c += LANES) sum += (vf)((vi)vexp(load_n(x + c, n - c) - max) & lanes_below(n - c));
+  for (uint32_t c = 0; c < n; c += LANES)
+    sum += (vf)((vi)vexp(load_n(x + c, n - c) - max) & lanes_below(n - c));
   return fold_sum(sum);
 }
 
@@ -835,7 +914,8 @@ static void op_categorical_target(const brc_host_op *op, uint32_t e, uint32_t r0
       for (uint32_t c = 0; c < n; c += LANES) {
         const uint32_t left = n - c;
         vf prob = {0};
-        for (uint32_t k = 0; k < count; k++) prob += vexp(load_n(row(logits, e0 + k, r) + c, left) - max[k]) * weight[k];
+        for (uint32_t k = 0; k < count; k++)
+          prob += vexp(load_n(row(logits, e0 + k, r) + c, left) - max[k]) * weight[k];
         vf t = reward + decay * (atoms_at(c, p->v_max, dz) - shift);
         vf b = (vmin(vmax(t, splat(-p->v_max)), splat(p->v_max)) + p->v_max) / dz;
         b = vmin(b, splat(top));
@@ -937,8 +1017,10 @@ static void op_adamw(const brc_host_op *op, uint32_t e, uint32_t b0, uint32_t b1
   for (uint32_t b = b0; b < b1; b++) {
     const uint64_t i0 = (uint64_t)b * p->block, i1 = i0 + p->block < p->n ? i0 + p->block : p->n;
     float *sums = op->out[0].data ? row(&op->out[0], 0, b) : NULL;
-    if (op->in[4].data) adamw_block(op, i0, i1, true, sums);
-    else adamw_block(op, i0, i1, false, sums);
+    if (op->in[4].data)
+      adamw_block(op, i0, i1, true, sums);
+    else
+      adamw_block(op, i0, i1, false, sums);
   }
 }
 
@@ -978,17 +1060,25 @@ static void op_advance_scalars(const brc_host_op *op, uint32_t e, uint32_t r0, u
   s[BRC_SCALAR_CRITIC_C2] = bias_correction(p->critic_beta2, p->critic_1m2, t[BRC_COUNT_CRITIC]);
   s[BRC_SCALAR_ACTOR_C1] = bias_correction(p->actor_beta1, p->actor_1m1, t[BRC_COUNT_ACTOR]);
   s[BRC_SCALAR_ACTOR_C2] = bias_correction(p->actor_beta2, p->actor_1m2, t[BRC_COUNT_ACTOR]);
-  s[BRC_SCALAR_TEMPERATURE_C1] = bias_correction(p->temperature_beta1, p->temperature_1m1, t[BRC_COUNT_TEMPERATURE]);
-  s[BRC_SCALAR_TEMPERATURE_C2] = bias_correction(p->temperature_beta2, p->temperature_1m2, t[BRC_COUNT_TEMPERATURE]);
+  s[BRC_SCALAR_TEMPERATURE_C1] =
+      bias_correction(p->temperature_beta1, p->temperature_1m1, t[BRC_COUNT_TEMPERATURE]);
+  s[BRC_SCALAR_TEMPERATURE_C2] =
+      bias_correction(p->temperature_beta2, p->temperature_1m2, t[BRC_COUNT_TEMPERATURE]);
 }
 #define op_normal brc_host_normal
 
 //------------------------ 9. The table ----------------------------------------
-#define JOIN2(a, b) a##b
-#define JOIN(a, b)  JOIN2(a, b)
-#define TEXT2(a)    #a
-#define TEXT(a)     TEXT2(a)
+#define JOIN2(a, b)   a##b
+#define JOIN(a, b)    JOIN2(a, b)
+#define TEXT2(a)      #a
+#define TEXT(a)       TEXT2(a)
 #define OP(name, ...) [BRC_OP_##name] = op_##name,
-const brc_host_kernels JOIN(brc_host_kernels_, BRC_ISA) = {
-    .isa = TEXT(BRC_ISA), .ops = {BRC_OPS(OP)}, .product = product, .transpose_rows = op_transpose, .pack_rows = op_pack, .transpose = transpose};
+const brc_host_kernels JOIN(brc_host_kernels_, BRC_ISA) = {.isa = TEXT(BRC_ISA),
+                                                           .ops = {BRC_OPS(OP)},
+                                                           .product = product,
+                                                           .transpose_rows = op_transpose,
+                                                           .pack = op_pack,
+                                                           .pack_rows = op_pack_transposed,
+                                                           .transpose = transpose,
+                                                           .pack_transposed = pack_transposed};
 #undef OP

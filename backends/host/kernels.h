@@ -27,10 +27,11 @@ typedef struct brc_host_product {
 typedef void brc_host_product_fn(const brc_host_product *p);
 
 enum {
-  BRC_HOST_BLOCK_M = 128,                          // most rows of a block whose A is packed at once
-  BRC_HOST_BLOCK_K = 256,                          // k is cut into pieces of this; C waits in memory between two
-  BRC_HOST_BLOCK_N = 48,                           // widest panel of B
-  BRC_HOST_PACKED_A = (BRC_HOST_BLOCK_K + 4) * (BRC_HOST_BLOCK_M + 8),  // the last tile of rows is whole; gaps between them
+  BRC_HOST_BLOCK_M = 128,  // most rows of a block whose A is packed at once
+  BRC_HOST_BLOCK_K = 256,  // most of k that is packed at once; C waits in memory between two pieces
+  BRC_HOST_BLOCK_N = 48,   // widest panel of B
+  BRC_HOST_PACKED_A =
+      (BRC_HOST_BLOCK_K + 4) * (BRC_HOST_BLOCK_M + 8),  // the last tile of rows is whole; gaps between them
   BRC_HOST_SCRATCH = BRC_HOST_PACKED_A + BRC_HOST_BLOCK_K * BRC_HOST_BLOCK_N
 };
 
@@ -39,7 +40,11 @@ typedef struct brc_host_op {
   brc_op_kind kind;
   brc_op_params32 params;
   brc_host_view in[6], out[3];
-  enum { BRC_HOST_B_PLAIN, BRC_HOST_B_TRANSPOSED, BRC_HOST_B_PACKED } b;  // dense_dx: in[1] is the kernel, or a copy of it
+  enum {
+    BRC_HOST_B_PLAIN,
+    BRC_HOST_B_TRANSPOSED,
+    BRC_HOST_B_PACKED
+  } b;                           // in[1] is the kernel, or a copy of it
   brc_host_product_fn *product;  // of the provider
 } brc_host_op;
 
@@ -51,9 +56,14 @@ typedef struct brc_host_kernels {
   brc_host_op_fn *ops[BRC_OP_COUNT];
   brc_host_product_fn *product;
   brc_host_op_fn *transpose_rows;  // rows of in[0] [E, n, k] become columns of out[0] [E, k, n]
-  brc_host_op_fn *pack_rows;       // the same as panels for `product`; out[0] has n rounded up to 16 times k elements for each member
+  brc_host_op_fn *
+      pack;  // in[0] [E, k, n] as panels for `product`; out[0] has k times n rounded up to 16 elements for each member
+  brc_host_op_fn *pack_rows;  // in[0] [E, n, k], transposed, as panels
   // out[c * ld_out + r] = in[r * ld_in + c] for r < rows, c < cols.
   void (*transpose)(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols);
+  // The panels of Bᵀ that begin in rows [n0, n1) of B [n, k]; `out` holds n rounded up to 16 times k.
+  void (*pack_transposed)(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t n0, uint32_t n1,
+                          float *out);
 } brc_host_kernels;
 
 extern const brc_host_kernels brc_host_kernels_baseline, brc_host_kernels_avx2, brc_host_kernels_avx512;

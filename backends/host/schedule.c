@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 16 };  // elements: every root begins on a cache line
+// In elements: every root begins on a cache line. Activations are a power of two large: the gap keeps those that an op works on
+// from falling onto the same cache sets.
+enum { ALIGN = 16, GAP = 80 };
+static uint64_t room(uint64_t elements) { return BRC_ROUND_UP(elements, (uint64_t)ALIGN) + GAP; }
 
 //------------------------ 1. What ops do ---------------------------------------
 #define BIT(i) (1u << (i))
@@ -76,11 +79,8 @@ static void set_domain(host_step *s) {
     case BRC_OP_reduce:
     case BRC_OP_temperature:
     case BRC_OP_advance_scalars:
-    case BRC_OP_policy_loss:
-      s->rows = 1;
-      break;
-    default:
-      s->rows = out->rows;
+    case BRC_OP_policy_loss: s->rows = 1; break;
+    default: s->rows = out->rows;
   }
 }
 
@@ -111,17 +111,25 @@ static int root_of(builder *b, const brc_tensor *t) {
   int i = find_root(s, t);
   if (i >= 0) return i;
   host_root *r = &s->roots[s->root_count];
-  if (t->storage) *r = (host_root){.storage = t->storage, .elements = t->storage->elements};
+  if (t->storage)
+    *r = (host_root){.storage = t->storage, .elements = t->storage->elements};
   else {
     const brc_tensor *whole = t->root;
-    *r = (host_root){.tensor = whole, .elements = (uint64_t)(whole->members - 1) * whole->stride + (uint64_t)whole->rows * whole->pitch,
-                     .rows = whole->rows, .pitch = whole->pitch, .members = whole->members, .stride = whole->stride, .keep = whole->tap};
+    *r = (host_root){
+        .tensor = whole,
+        .elements = (uint64_t)(whole->members - 1) * whole->stride + (uint64_t)whole->rows * whole->pitch,
+        .rows = whole->rows,
+        .pitch = whole->pitch,
+        .members = whole->members,
+        .stride = whole->stride,
+        .keep = whole->tap};
   }
   r->first_phase = -1;
   return s->root_count++;
 }
 
-static void use_tensor(builder *b, host_step *s, int operand, const brc_tensor *t, bool reads, bool writes, bool aligned) {
+static void use_tensor(builder *b, host_step *s, int operand, const brc_tensor *t, bool reads, bool writes,
+                       bool aligned) {
   host_use *u = &s->uses[operand];
   u->root = root_of(b, t);
   u->offset = t->storage ? t->offset : t->offset - t->root->offset;
@@ -154,47 +162,71 @@ static void use_operands(builder *b, host_step *s, unsigned skip_in, unsigned sk
       use_tensor(b, s, i, s->op->in[i], true, rule->written & BIT(i), s->local && rule->in & BIT(i));
   for (int i = 0; i < BRC_MAX_OUT; i++)
     if (s->op->out[i] && !(skip_out & BIT(i)))
-      use_tensor(b, s, BRC_MAX_IN + i, s->op->out[i], product && s->op->params.dense.accumulate, true, s->local && rule->out & BIT(i));
+      use_tensor(b, s, BRC_MAX_IN + i, s->op->out[i], product && s->op->params.dense.accumulate, true,
+                 s->local && rule->out & BIT(i));
 }
 
-// dense_dx of at least this many rows multiplies by a transposed copy of the kernel, made once for all blocks: below, blocks
-// transpose panels for themselves.
-enum { COPY_ROWS = 64 };
+// A product of at least this many rows multiplies by a copy of the kernel, made once for all blocks. dense_dx needs it
+// transposed; for dense, rows of a kernel a page or a good part of one apart cost more than copying them together. Below, or when
+// the copy would be large, blocks do that for themselves, a panel at a time.
+enum { TRANSPOSE_ROWS = 64, PACK_ROWS = 512, PACK_PITCH = 512 };
 static const uint64_t COPY_MOST = (uint64_t)1 << 24;  // elements
 
-static void add_transposed(builder *b, const brc_op *op) {
+static bool wants_copy(const builder *b, const brc_op *op) {
+  const brc_tensor *kernel = op->in[1], *out = op->out[0];
+  if ((uint64_t)kernel->members * kernel->rows * BRC_ROUND_UP(kernel->cols, (uint32_t)ALIGN) > COPY_MOST)
+    return false;
+  if (op->kind == BRC_OP_dense_dx) return out->rows >= TRANSPOSE_ROWS;
+  return !b->o->bits_from_blocks && out->rows >= PACK_ROWS && kernel->pitch >= PACK_PITCH;
+}
+
+// The step that copies a kernel; returns how the product uses the copy.
+static host_use add_copy(builder *b, const brc_op *op) {
   host_schedule *s = b->s;
+  const brc_host_kernels *kernels = b->o->kernels;
   const brc_tensor *kernel = op->in[1];
-  const uint32_t pitch = BRC_ROUND_UP(kernel->rows, (uint32_t)ALIGN);
-  const uint64_t stride = (uint64_t)kernel->cols * pitch;
-  const bool copy = op->out[0]->rows >= COPY_ROWS && stride * kernel->members <= COPY_MOST;
-  host_use out = {0};
-  if (copy) {
-    host_step *t = add_step(b, op, b->o->bits_from_blocks ? b->o->kernels->transpose_rows : b->o->kernels->pack_rows);
-    t->members = kernel->members;
-    t->rows = kernel->rows;
-    t->grain = 48;
-    t->work = 8.0 * kernel->rows * kernel->cols * kernel->members;
-    use_tensor(b, t, 0, kernel, true, false, false);
-    s->roots[s->root_count] = (host_root){.elements = stride * kernel->members, .first_phase = -1};
-    out = (host_use){.root = s->root_count++, .members = kernel->members, .rows = kernel->cols, .cols = kernel->rows, .pitch = pitch,
-                     .stride = kernel->members > 1 ? stride : 0, .writes = true};
-    t->uses[BRC_MAX_IN] = out;
-  }
+  const bool transposed = op->kind == BRC_OP_dense_dx;
+  const uint32_t k = transposed ? kernel->cols : kernel->rows, n = transposed ? kernel->rows : kernel->cols;
+  const uint32_t pitch = BRC_ROUND_UP(n, (uint32_t)ALIGN);
+  const uint64_t stride = (uint64_t)k * pitch;
+  host_step *t = add_step(b, op,
+                          !transposed              ? kernels->pack
+                          : b->o->bits_from_blocks ? kernels->transpose_rows
+                                                   : kernels->pack_rows);
+  t->members = kernel->members;
+  t->rows = kernel->rows;
+  t->grain = transposed ? 48 : 64;
+  t->work = 8.0 * kernel->rows * kernel->cols * kernel->members;
+  use_tensor(b, t, 0, kernel, true, false, false);
+  s->roots[s->root_count] = (host_root){.elements = stride * kernel->members, .first_phase = -1};
+  host_use u = {.root = s->root_count++,
+                .members = kernel->members,
+                .rows = k,
+                .cols = n,
+                .pitch = pitch,
+                .stride = kernel->members > 1 ? stride : 0,
+                .writes = true};
+  t->uses[BRC_MAX_IN] = u;
+  u.writes = false;
+  u.reads = true;
+  return u;
+}
+
+static void add_product(builder *b, const brc_op *op) {
+  const bool copy = wants_copy(b, op);
+  host_use u = {.root = -1};
+  if (copy) u = add_copy(b, op);
   host_step *x = add_step(b, op, b->o->kernels->ops[op->kind]);
   x->local = true;
   use_operands(b, x, copy ? BIT(1) : 0, 0);
-  if (copy) {
-    x->host.b = b->o->bits_from_blocks ? BRC_HOST_B_TRANSPOSED : BRC_HOST_B_PACKED;
-    out.writes = false;
-    out.reads = true;
-    x->uses[1] = out;
-  }
+  if (!copy) return;
+  x->host.b = b->o->bits_from_blocks ? BRC_HOST_B_TRANSPOSED : BRC_HOST_B_PACKED;
+  x->uses[1] = u;
 }
 
 static void add_op(builder *b, const brc_op *op) {
-  if (op->kind == BRC_OP_dense_dx) {
-    add_transposed(b, op);
+  if (op->kind == BRC_OP_dense || op->kind == BRC_OP_dense_dx) {
+    add_product(b, op);
   } else if (op->kind == BRC_OP_policy_loss && op->out[1]) {
     host_step *g = add_step(b, op, policy_gradient);
     g->local = true;
@@ -225,7 +257,8 @@ static void finish_steps(builder *b) {
 enum { NONE, ALIGNED, HARD };
 
 static bool overlap(const host_use *u, const host_use *v) {
-  const uint64_t length_u = (uint64_t)(u->rows - 1) * u->pitch + u->cols, length_v = (uint64_t)(v->rows - 1) * v->pitch + v->cols;
+  const uint64_t length_u = (uint64_t)(u->rows - 1) * u->pitch + u->cols,
+                 length_v = (uint64_t)(v->rows - 1) * v->pitch + v->cols;
   for (uint32_t i = 0; i < u->members; i++)
     for (uint32_t j = 0; j < v->members; j++) {
       const uint64_t lo_u = u->offset + i * u->stride, lo_v = v->offset + j * v->stride;
@@ -237,7 +270,8 @@ static bool overlap(const host_use *u, const host_use *v) {
 // Do both touch a row of the same memory for the same row of the batch?
 static bool same_rows(const host_use *u, const host_use *v) {
   const uint64_t distance = u->offset > v->offset ? u->offset - v->offset : v->offset - u->offset;
-  return u->aligned && v->aligned && u->pitch == v->pitch && (u->stride == v->stride || u->members == 1 || v->members == 1) && distance < u->pitch;
+  return u->aligned && v->aligned && u->pitch == v->pitch &&
+         (u->stride == v->stride || u->members == 1 || v->members == 1) && distance < u->pitch;
 }
 
 static int conflict(const host_step *a, const host_step *b) {
@@ -252,12 +286,15 @@ static int conflict(const host_step *a, const host_step *b) {
   return worst;
 }
 
-static int between(const builder *b, int earlier, int later) { return b->conflicts[(size_t)later * b->s->step_count + earlier]; }
+static int between(const builder *b, int earlier, int later) {
+  return b->conflicts[(size_t)later * b->s->step_count + earlier];
+}
 
 static void find_conflicts(builder *b) {
   const int n = b->s->step_count;
   for (int j = 0; j < n; j++)
-    for (int i = 0; i < j; i++) b->conflicts[(size_t)j * n + i] = (unsigned char)conflict(&b->s->steps[i], &b->s->steps[j]);
+    for (int i = 0; i < j; i++)
+      b->conflicts[(size_t)j * n + i] = (unsigned char)conflict(&b->s->steps[i], &b->s->steps[j]);
 }
 
 //------------------------ 4. Phases --------------------------------------------
@@ -306,7 +343,8 @@ static brc_status make_segment(builder *b, bool single) {
   if (!ph) return brc_fail(BRC_E_NOMEM, "no memory for the schedule of program '%s'", b->p->name);
   for (int i = 0; i < s->step_count; i++) {
     host_step *t = &s->steps[i];
-    if (t->phase >= 0 || !t->local || (ph->count && t->rows != ph->rows) || !can_join(b, i, s->phase_count - 1)) continue;
+    if (t->phase >= 0 || !t->local || (ph->count && t->rows != ph->rows) || !can_join(b, i, s->phase_count - 1))
+      continue;
     ph->rows = t->rows;
     join(b, ph, i);
     if (single) break;
@@ -359,7 +397,6 @@ static void set_block(const builder *b, host_phase *ph) {
   uint32_t want = 64;
   if (!b->o->bits_from_blocks)
     for (want = 128; want > 8 && ph->rows / want < 4 * (uint32_t)b->o->threads;) want /= 2;
-  if(getenv("RB"))want=(uint32_t)atoi(getenv("RB"));
   ph->block = BRC_ROUND_UP(want, grain);
   ph->items = (ph->rows + ph->block - 1) / ph->block;
 }
@@ -409,7 +446,8 @@ static void note_use(host_schedule *s, const host_use *u, int phase, int positio
     r->block_local = first_seen_local && !r->storage && !r->keep && r->tensor;
   }
   if (phase != r->first_phase) r->block_local = false;
-  if (!u->aligned || u->pitch != r->pitch || u->rows != r->rows || u->offset + u->cols > r->pitch || (u->members > 1 && u->stride != r->stride))
+  if (!u->aligned || u->pitch != r->pitch || u->rows != r->rows || u->offset + u->cols > r->pitch ||
+      (u->members > 1 && u->stride != r->stride))
     r->block_local = false;
   r->last_phase = phase;
   r->last_step = position;
@@ -461,13 +499,13 @@ static brc_status place_roots(builder *b, bool block_local, uint64_t *total) {
   *total = 0;
   for (int i = 0; i < n; i++) {
     host_root *r = &s->roots[order[i]];
-    const uint64_t size = BRC_ROUND_UP(r->elements, (uint64_t)ALIGN);
+    const uint64_t size = room(r->elements);
     r->place = 0;
     for (bool moved = true; moved;) {
       moved = false;
       for (int j = 0; j < i; j++) {
         const host_root *q = &s->roots[order[j]];
-        const uint64_t end = q->place + BRC_ROUND_UP(q->elements, (uint64_t)ALIGN);
+        const uint64_t end = q->place + room(q->elements);
         if (!alive_together(r, q) || r->place >= end || q->place >= r->place + size) continue;
         r->place = end;
         moved = true;
@@ -523,4 +561,6 @@ void host_schedule_free(host_schedule *s) {
   *s = (host_schedule){0};
 }
 
-float *host_root_data(const host_root *r, float *arena) { return r->storage ? host_buffer_data(r->storage->buffer) : arena + r->place; }
+float *host_root_data(const host_root *r, float *arena) {
+  return r->storage ? host_buffer_data(r->storage->buffer) : arena + r->place;
+}

@@ -16,24 +16,24 @@ enum { HOST_OPERANDS = BRC_MAX_IN + BRC_MAX_OUT };
 
 // What a step does with one tensor. Operand i of an op is input i, operand BRC_MAX_IN + i output i.
 typedef struct host_use {
-  int root;             // index in schedule.roots; -1: absent
-  uint64_t offset;      // in elements, behind the root's first
+  int root;         // index in schedule.roots; -1: absent
+  uint64_t offset;  // in elements, behind the root's first
   uint32_t members, rows, cols, pitch;
   uint64_t stride;
   bool reads, writes;
-  bool aligned;         // a row-local step touches row r of it for row r only
+  bool aligned;  // a row-local step touches row r of it for row r only
 } host_use;
 
 typedef struct host_step {
   const brc_op *op;
-  brc_host_op host;         // operands in external storage and in the shared arena are final
+  brc_host_op host;  // operands in external storage and in the shared arena are final
   brc_host_op_fn *fn;
   bool local;
-  uint32_t members, rows;   // what a call's ranges count
-  uint32_t grain;           // rows that an item takes at least, and a multiple of it
-  double work;              // of the whole step, in about one floating-point operation
+  uint32_t members, rows;  // what a call's ranges count
+  uint32_t grain;          // rows that an item takes at least, and a multiple of it
+  double work;             // of the whole step, in about one floating-point operation
   host_use uses[HOST_OPERANDS];
-  int phase, stretch;       // stretch: of its segment
+  int phase, stretch;  // stretch: of its segment
 } host_step;
 
 // A piece of memory that operands lie in: a storage, an activation, or the transposed copy of a kernel.
@@ -43,19 +43,20 @@ typedef struct host_root {
   uint64_t elements;
   uint32_t rows, pitch, members;
   uint64_t stride;
-  bool keep;                   // read after the run
+  bool keep;                                           // read after the run
   int first_phase, last_phase, first_step, last_step;  // steps: positions in the phase, for block-local roots
   bool block_local, one_stretch;
-  uint64_t place;              // in the arena, or in the thread's memory when block_local
+  uint64_t place;  // in the arena, or in the thread's memory when block_local
 } host_root;
 
 typedef struct host_phase {
   bool segment;
-  int *steps, count;   // in order of execution
+  int *steps, count;     // in order of execution
   uint32_t rows, block;  // segment: rows of the batch, rows of an item
   uint32_t *first_item;  // group: first item of each step, and the number of items behind the last
   uint32_t items;
-  int *stretches, stretch_count;  // segment: positions where a stretch begins, and the end; members loop inside a stretch
+  int *stretches,
+      stretch_count;  // segment: positions where a stretch begins, and the end; members loop inside a stretch
 } host_phase;
 
 typedef struct host_schedule {
@@ -73,7 +74,7 @@ typedef struct host_schedule_options {
   const brc_host_kernels *kernels;
   brc_host_product_fn *product;
   int threads;
-  bool fuse;            // otherwise each step is its own phase, in program order
+  bool fuse;              // otherwise each step is its own phase, in program order
   bool bits_from_blocks;  // the product's bits depend on its blocks: they follow from the shape alone
 } host_schedule_options;
 

@@ -10,6 +10,7 @@
 #include "nn/nn.h"
 
 //------------------------ 1. Configuration -------------------------------------
+// clang-format off
 //       type  field                  option                    lo     hi      default  help
 #define BRC_AGENT_OPTIONS(X)                                                                                                        \
   X(INT,  width,                "width",                1,     65536,  "512",     "critic width W")                                 \
@@ -39,6 +40,7 @@
   X(REAL, log_std_min,          "log-std-min",          -100,  100,    "-10",     "policy's range of log standard deviations")      \
   X(REAL, log_std_max,          "log-std-max",          -100,  100,    "2",       "policy's range of log standard deviations")
 
+// clang-format on
 typedef struct brc_agent_config {
 #define FIELD_INT(f)  int64_t f;
 #define FIELD_REAL(f) double f;
@@ -58,11 +60,13 @@ brc_status brc_agent_config_resolve(brc_agent_config *c);
 
 //------------------------ 2. Metrics, batch -------------------------------------
 // What one update reports, in this order in device memory (ops write neighbours: keep the groups together).
+// clang-format off
 #define BRC_METRICS(X)                                                                                                       \
   X(loss_critic, "loss/critic") X(loss_actor, "loss/actor") X(entropy, "entropy") X(temperature, "temperature")              \
   X(loss_alpha, "loss/alpha") X(grad_log_alpha, "grad/log_alpha") X(q_mean, "q_mean") X(q_min, "q_min") X(q_max, "q_max")    \
   X(grad_norm_critic, "grad_norm/critic") X(param_norm_critic, "param_norm/critic")                                          \
   X(grad_norm_actor, "grad_norm/actor") X(param_norm_actor, "param_norm/actor") X(reward_mean, "reward_mean")
+// clang-format on
 enum {
 #define X(id, name) BRC_METRIC_##id,
   BRC_METRICS(X)

@@ -63,6 +63,7 @@ typedef uint32_t brc_op_uint;
 //                 c(2t) = c(t) (2 - c(t)), c(t+1) = beta c(t) + (1-beta), over the bits of t: no pow, no state
 // normal          step [1,1] (i32) -> z [R,C]; src/base/philox.h
 //
+// clang-format off
 //   op  name                  in out params           worst  why that bound (relative to the largest magnitude of the output)
 #define BRC_OPS(OP)                                                                                                    \
   OP(dense, 3, 1, gemm, 2e-6, "f32 sums over the input width, random signs")                                           \
@@ -89,6 +90,7 @@ typedef uint32_t brc_op_uint;
   OP(advance_scalars, 2, 1, advance, 2e-6, "about 60 products and sums")                                               \
   OP(normal, 1, 1, normal, 1e-6, "same bits on every float32 device; float64 oracle differs by the polynomials")
 
+// clang-format on
 typedef enum brc_op_kind {
 #define OP(name, ...) BRC_OP_##name,
   BRC_OPS(OP)

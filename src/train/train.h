@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 //------------------------ 1. Options --------------------------------------------
+// clang-format off
 //       type  field                option                 lo  hi     default    help
 #define BRC_TRAIN_OPTIONS(X)                                                                                                         \
   X(INT,  seed,                "seed",                0,  9e15,  "0",       "seed of everything random")                             \
@@ -20,6 +21,7 @@
 #define BRC_DEVICE_OPTIONS(X)                                                                                                        \
   X(INT,  threads,             "threads",             0,  4096,  "0",       "CPU threads; 0: all cores of this process")
 
+// clang-format on
 typedef struct brc_train_config {
 #define FIELD_INT(f) int64_t f;
 #define X(type, field, ...) FIELD_##type(field)

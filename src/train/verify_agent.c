@@ -16,6 +16,7 @@ typedef struct bound {
   double fp32, stress, later, wide;  // later: from the second update on
 } bound;
 
+// clang-format off
 static const bound bounds[] = {
     {"loss/", "losses", BRC_VERIFY_ABS1, 1e-5, 1e-5, 3e-5, 1e-9},
     {"entropy", "entropy", BRC_VERIFY_ABS1, 1e-5, 1e-5, 3e-5, 1e-9},
@@ -34,6 +35,7 @@ static const bound bounds[] = {
     {"grad/log_alpha", "grad/log_alpha", BRC_VERIFY_REL, 2e-6, 2e-6, 2e-6, 1e-7},
 };
 
+// clang-format on
 typedef struct verify {
   const brc_st_file *f;
   brc_device *device;
