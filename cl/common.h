@@ -75,7 +75,6 @@ static inline float v_max(vf x) {
   float2 c = max(b.lo, b.hi);
   return max(c.x, c.y);
 }
-static inline float v_min(vf x) { return -v_max(-x); }
 #else
 typedef float vf;
 typedef int vi;
@@ -98,14 +97,12 @@ static inline void v_store(vf x, __global float *p, uint left) { *p = x; }
 #define FOR_COLS(cols, lanes) for (uint c = 0, left = (cols); c < (cols); c += 16, left -= 16)
 #define row_sum(x, scratch, lanes) v_sum(x)
 #define row_max(x, scratch, lanes) v_max(x)
-#define row_barrier()
 #define FIRST_LANE true
 #else
 #define ROW(lanes)                                                                                      \
   const uint row = (uint)get_group_id(0), lane = (uint)get_local_id(0);                                 \
   __local float scratch[lanes]
 #define FOR_COLS(cols, lanes) for (uint c = lane, left = 1; c < (cols); c += (lanes))
-#define row_barrier() barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 #define FIRST_LANE (lane == 0)
 // A tree over `lanes` (a power of two) values; every lane gets the result. The same order whatever the device.
 static inline float row_sum(float x, __local float *scratch, uint lanes) {

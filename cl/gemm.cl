@@ -119,64 +119,15 @@ __kernel void gemm_nt(GEMM_ARGS) {
     }
 }
 #else
-// A work-group of 256 owns a square tile of C, each work-item `r` x `r` of it: rows side by side, columns 16 apart, so that
-// neighbours write neighbours. Steps of 16 along k lie in local memory as [k][row] and [k][column].
-#define STEP_K 16
-#define PAD    4
-static inline void tile(__global const float *a, __global const float *b, __global const float *bias,
-                        __global float *c, const struct brc_gemm_params *P, bool has_bias, const bool ta,
-                        const bool tb, const uint r, __local float *la, __local float *lb) {
-  const uint size = 16 * r, lane = (uint)get_local_id(0), tx = lane % 16, ty = lane / 16;
-  const uint n0 = (uint)get_group_id(0) * size, m0 = (uint)get_group_id(1) * size;
-  float sum[8][8];
-  for (uint i = 0; i < r; i++)
-    for (uint j = 0; j < r; j++) sum[i][j] = 0.0f;
-  for (uint k0 = 0; k0 < P->k; k0 += STEP_K) {
-    // Neighbouring work-items read along the dimension that is contiguous in memory. 0 behind the edges.
-    for (uint i = lane; i < size * STEP_K; i += 256) {
-      const uint k = ta ? i / size : i % STEP_K, m = ta ? i % size : i / STEP_K;
-      float x = 0.0f;
-      if (m0 + m < P->m && k0 + k < P->k)
-        x = ta ? a[(ulong)(k0 + k) * P->lda + m0 + m] : a[(ulong)(m0 + m) * P->lda + k0 + k];
-      la[k * (size + PAD) + m] = x;
-    }
-    for (uint i = lane; i < size * STEP_K; i += 256) {
-      const uint k = tb ? i % STEP_K : i / size, n = tb ? i / STEP_K : i % size;
-      float x = 0.0f;
-      if (n0 + n < P->n && k0 + k < P->k)
-        x = tb ? b[(ulong)(n0 + n) * P->ldb + k0 + k] : b[(ulong)(k0 + k) * P->ldb + n0 + n];
-      lb[k * (size + PAD) + n] = x;
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint k = 0; k < STEP_K; k++) {
-      float x[8], y[8];
-      for (uint i = 0; i < r; i++) x[i] = la[k * (size + PAD) + ty * r + i];
-      for (uint j = 0; j < r; j++) y[j] = lb[k * (size + PAD) + tx + 16 * j];
-      for (uint i = 0; i < r; i++)
-        for (uint j = 0; j < r; j++) sum[i][j] = fma(x[i], y[j], sum[i][j]);
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-  }
-  for (uint i = 0; i < r; i++)
-    for (uint j = 0; j < r; j++) {
-      const uint m = m0 + ty * r + i, n = n0 + tx + 16 * j;
-      if (m >= P->m || n >= P->n) continue;
-      __global float *to = c + (ulong)m * P->ldc + n;
-      *to = sum[i][j] + (has_bias ? bias[n] : 0.0f) + (P->accumulate ? *to : 0.0f);
-    }
-}
-#define GEMM(name, ta, tb, r)                                               \
-  __kernel void name(GEMM_ARGS) {                                           \
-    __local float la[STEP_K * (16 * r + PAD)], lb[STEP_K * (16 * r + PAD)]; \
-    GEMM_USE;                                                               \
-    tile(a, b, bias, c, &P, has_bias, ta, tb, r, la, lb);                   \
-  }
-GEMM(gemm_nn, false, false, 4)
-GEMM(gemm_nt, false, true, 4)
-GEMM(gemm_tn, true, false, 4)
-GEMM(gemm_nn_large, false, false, 8)
-GEMM(gemm_nt_large, false, true, 8)
-GEMM(gemm_tn_large, true, false, 8)
+#define TILE_R       4
+#define TILE_NAME(x) x
+#include "cl/gemm_tile.h"
+#undef TILE_R
+#undef TILE_NAME
+
+#define TILE_R       8
+#define TILE_NAME(x) x##_large
+#include "cl/gemm_tile.h"
 #endif
 
 // C += bias, behind products that cannot do it themselves. Group: a row of all members.

@@ -1,7 +1,8 @@
 // AdamW on a flat group, the temperature's Adam, and the scalars that a program advances itself.
 #include "cl/common.h"
 
-// Group b owns elements [b block, (b+1) block): m, v, p and target in place; partial row b = sums of g^2 and of p^2 before the step.
+// Group b owns elements [b block, (b+1) block): m, v, p and target in place; partial row b = sums of g^2 and of p^2 before
+// the step.
 //   p -= lr (m/c1 / (sqrt(v/c2) + eps) + decay p); target = tau p + (1 - tau) target
 // Zero padding stays zero: 0 / (sqrt(0) + eps) = 0.
 __kernel void adamw(ARG(grad), ARG(param), ARG(m), ARG(v), ARG(target), ARG(scalars), ARG(partial),

@@ -9,6 +9,7 @@
   __local float *scratch = 0; \
   const uint c = (uint)get_group_id(0) * 16
 #define STRIP_OWNER true
+#define LEFT(cols)  ((cols) - c)  // columns that this work-item may write, from c on
 static inline vf strip_sum(__global const float *x, uint rows, ulong pitch, uint left, __local float *scratch) {
   vf a = 0.0f, b = 0.0f, d = 0.0f, e = 0.0f;
   uint r = 0;
@@ -28,6 +29,7 @@ static inline vf strip_sum(__global const float *x, uint rows, ulong pitch, uint
   __local float scratch[STRIP_COLS * SLICES]; \
   const uint c = (uint)get_group_id(0) * STRIP_COLS + (uint)get_local_id(0) % STRIP_COLS
 #define STRIP_OWNER (get_local_id(0) < STRIP_COLS)
+#define LEFT(cols)  (c < (cols) ? 1u : 0u)
 static inline float slices_sum(float own, __local float *scratch) {
   const uint lane = (uint)get_local_id(0);
   barrier(CLK_LOCAL_MEM_FENCE);
@@ -46,9 +48,6 @@ static inline float strip_sum(__global const float *x, uint rows, ulong pitch, u
   return slices_sum(own, scratch);
 }
 #endif
-// Columns that this work-item may write, from column c on.
-#define LEFT(cols) (c < (cols) ? (cols)-c : 0u)
-
 // x [E,R,C] -> [E,1,C]. Group (strip, member).
 __kernel void colsum(ARG(x), ARG(out), const struct brc_colsum_params P) {
   STRIP;

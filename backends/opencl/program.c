@@ -48,11 +48,10 @@ static const brc_cl_source *source_find(const char *name, size_t bytes) {
 
 // Includes are resolved here, as OpenCL C has no files at run time. A file is taken once. Line directives let the
 // compiler's messages name file and line.
-static brc_status expand(text *out, const char *name, size_t name_bytes, bool *taken) {
+static brc_status expand(text *out, const char *name, size_t name_bytes, int depth) {
   const brc_cl_source *s = source_find(name, name_bytes);
   if (!s) return brc_fail(BRC_E_NOT_FOUND, "kernel source '%.*s' is not in this build", (int)name_bytes, name);
-  if (taken[s - brc_cl_sources]) return BRC_OK;
-  taken[s - brc_cl_sources] = true;
+  if (depth > 8) return brc_fail(BRC_E_FORMAT, "kernel source '%s' includes itself", s->name);
   char line_text[300];
   snprintf(line_text, sizeof line_text, "#line 1 \"%s\"\n", s->name);
   append_text(out, line_text);
@@ -66,7 +65,7 @@ static brc_status expand(text *out, const char *name, size_t name_bytes, bool *t
                             ? memchr(at + n, '"', (size_t)(stop - at) - n)
                             : NULL;
     if (close) {
-      brc_status st = expand(out, at + n, (size_t)(close - at) - n, taken);
+      brc_status st = expand(out, at + n, (size_t)(close - at) - n, depth + 1);
       if (st) return brc_fail_prefix(st, "%s:%d: ", s->name, line);
       snprintf(line_text, sizeof line_text, "\n#line %d \"%s\"\n", line + 1, s->name);
       append_text(out, line_text);
@@ -80,12 +79,8 @@ static brc_status expand(text *out, const char *name, size_t name_bytes, bool *t
 }
 
 static brc_status all_sources(text *out) {
-  bool *taken = calloc(brc_cl_source_count, sizeof *taken);
-  if (!taken) return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   brc_status st = BRC_OK;
-  for (size_t i = 0; i < BRC_COUNT(families) && !st; i++)
-    st = expand(out, families[i], strlen(families[i]), taken);
-  free(taken);
+  for (size_t i = 0; i < BRC_COUNT(families) && !st; i++) st = expand(out, families[i], strlen(families[i]), 0);
   if (!st && out->failed) st = brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   return st;
 }
