@@ -27,7 +27,8 @@ static bool has_gpu(const brc_backend *b) {
   return false;
 }
 
-brc_status brc_device_open(brc_device **out, const char *backend, int index, const brc_device_options *options) {
+brc_status brc_device_open(brc_device **out, const char *backend, int index,
+                           const brc_device_options *options) {
   const brc_backend *b = NULL;
   if (!strcmp(backend, "auto")) {
     for (size_t i = 1; brc_backends[i] && !b; i++)
@@ -38,7 +39,8 @@ brc_status brc_device_open(brc_device **out, const char *backend, int index, con
   }
   if (b) return b->open(out, index, options);
   char have[128] = "auto";
-  for (size_t i = 0; brc_backends[i]; i++) snprintf(have + strlen(have), sizeof have - strlen(have), ", %s", brc_backends[i]->name);
+  for (size_t i = 0; brc_backends[i]; i++)
+    snprintf(have + strlen(have), sizeof have - strlen(have), ", %s", brc_backends[i]->name);
   return brc_fail(BRC_E_NOT_FOUND, "backend '%s' is not in this build; there are: %s", backend, have);
 }
 
@@ -46,7 +48,9 @@ void brc_device_close(brc_device *d) {
   if (d) d->backend->close(d);
 }
 
-brc_status brc_storage_alloc(brc_device *d, brc_storage *s) { return d->backend->alloc(d, s->name, s->elements, &s->buffer); }
+brc_status brc_storage_alloc(brc_device *d, brc_storage *s) {
+  return d->backend->alloc(d, s->name, s->elements, &s->buffer);
+}
 
 void brc_storage_release(brc_device *d, brc_storage *s) {
   if (s->buffer) d->backend->release(d, s->buffer);
@@ -55,23 +59,31 @@ void brc_storage_release(brc_device *d, brc_storage *s) {
 
 //------------------------ Tensors between host and device ----------------------
 static double get(brc_dtype t, const void *data, uint64_t i) {
-  return t == BRC_F64 ? ((const double *)data)[i] : t == BRC_I32 ? ((const int32_t *)data)[i] : (double)((const float *)data)[i];
+  return t == BRC_F64   ? ((const double *)data)[i]
+         : t == BRC_I32 ? ((const int32_t *)data)[i]
+                        : (double)((const float *)data)[i];
 }
 static void put(brc_dtype t, void *data, uint64_t i, double x) {
-  if (t == BRC_F64) ((double *)data)[i] = x;
-  else if (t == BRC_I32) ((int32_t *)data)[i] = (int32_t)x;
-  else ((float *)data)[i] = (float)x;
+  if (t == BRC_F64)
+    ((double *)data)[i] = x;
+  else if (t == BRC_I32)
+    ((int32_t *)data)[i] = (int32_t)x;
+  else
+    ((float *)data)[i] = (float)x;
 }
 
 // Move between dense host data and the padded image of a tensor's extent (`type`: the image's element type).
-static void convert(const brc_tensor *t, brc_dtype type, void *image, brc_dtype dtype, void *data, bool to_image) {
+static void convert(const brc_tensor *t, brc_dtype type, void *image, brc_dtype dtype, void *data,
+                    bool to_image) {
   uint64_t i = 0;
   for (uint32_t e = 0; e < t->members; e++)
     for (uint32_t r = 0; r < t->rows; r++)
       for (uint32_t c = 0; c < t->cols; c++, i++) {
         uint64_t at = e * t->stride + (uint64_t)r * t->pitch + c;
-        if (to_image) put(type, image, at, get(dtype, data, i));
-        else put(dtype, data, i, get(type, image, at));
+        if (to_image)
+          put(type, image, at, get(dtype, data, i));
+        else
+          put(dtype, data, i, get(type, image, at));
       }
 }
 
@@ -82,7 +94,8 @@ brc_status brc_tensor_write(brc_device *d, const brc_tensor *t, brc_dtype dtype,
   bool dense = t->members == 1 && (t->pitch == t->cols || t->rows == 1);
   if (dense && type == dtype) return b->write(d, t->storage->buffer, t->offset, n, data, false);
   void *image = calloc(n, b->wide ? 8 : 4);
-  if (!image) return brc_fail(BRC_E_NOMEM, "out of memory for %llu elements of '%s'", (unsigned long long)n, t->name);
+  if (!image)
+    return brc_fail(BRC_E_NOMEM, "out of memory for %llu elements of '%s'", (unsigned long long)n, t->name);
   convert(t, type, image, dtype, (void *)(uintptr_t)data, true);
   brc_status st = b->write(d, t->storage->buffer, t->offset, n, image, false);
   free(image);
@@ -95,8 +108,10 @@ brc_status brc_tensor_read(brc_device *d, brc_exec *e, const brc_tensor *t, brc_
   uint64_t n = brc_tensor_elements(t);
   bool dense = t->members == 1 && (t->pitch == t->cols || t->rows == 1);
   void *image = dense && type == dtype ? data : malloc(n * (b->wide ? 8 : 4));
-  if (!image) return brc_fail(BRC_E_NOMEM, "out of memory for %llu elements of '%s'", (unsigned long long)n, t->name);
-  brc_status st = t->storage ? b->read(d, t->storage->buffer, t->offset, n, image) : b->read_arena(d, e, t->offset, n, image);
+  if (!image)
+    return brc_fail(BRC_E_NOMEM, "out of memory for %llu elements of '%s'", (unsigned long long)n, t->name);
+  brc_status st = t->storage ? b->read(d, t->storage->buffer, t->offset, n, image)
+                             : b->read_arena(d, e, t->offset, n, image);
   if (image != data) {
     if (!st) convert(t, type, image, dtype, data, false);
     free(image);

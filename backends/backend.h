@@ -14,15 +14,15 @@ typedef struct brc_device_info {
   uint32_t compute_units, max_work_group;
   uint64_t local_bytes;
   bool is_cpu, fp16, fp64;
-  char gemm[128];          // GEMM providers that can run here, the default first
-  char note[256];          // why it can't be used, or what is remarkable; empty if nothing
+  char gemm[128];  // GEMM providers that can run here, the default first
+  char note[256];  // why it can't be used, or what is remarkable; empty if nothing
 } brc_device_info;
 
 typedef struct brc_device_options {
-  int threads;              // host: CPU threads, 0 all
-  const char *gemm;         // force this GEMM provider; NULL: the static table's choice
-  const char *cache_dir;    // compiled kernels; NULL: brc_cache_dir()
-  struct brc_pool *pool;    // the thread pool to use on CPUs (borrowed); NULL: the device makes one
+  int threads;            // host: CPU threads, 0 all
+  const char *gemm;       // force this GEMM provider; NULL: the static table's choice
+  const char *cache_dir;  // compiled kernels; NULL: brc_cache_dir()
+  struct brc_pool *pool;  // the thread pool to use on CPUs (borrowed); NULL: the device makes one
 } brc_device_options;
 
 typedef struct brc_backend brc_backend;
@@ -53,9 +53,11 @@ struct brc_backend {
   void (*release)(brc_device *d, brc_buffer *b);
   // Raw copies of elements. Ordered after all work already submitted; write may return before it is done but has then copied
   // or no longer needs `data` only after wait() when `async` is set.
-  brc_status (*write)(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements, const void *data, bool async);
+  brc_status (*write)(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements, const void *data,
+                      bool async);
   brc_status (*read)(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements, void *data);
-  brc_status (*copy)(brc_device *d, brc_buffer *dst, brc_buffer *src, uint64_t elements);  // device to device, in order
+  brc_status (*copy)(brc_device *d, brc_buffer *dst, brc_buffer *src,
+                     uint64_t elements);  // device to device, in order
   // All storages of the program have their buffers. Nothing is allocated or compiled after this.
   brc_status (*compile)(brc_device *d, const brc_program *p, brc_exec **out);
   void (*exec_free)(brc_device *d, brc_exec *e);
@@ -71,7 +73,7 @@ struct brc_backend {
 };
 
 extern const brc_backend brc_backend_host, brc_backend_opencl;
-extern const brc_backend *const brc_backends[];  // NULL-terminated: every backend in this build
+extern const brc_backend *const brc_backends[];         // NULL-terminated: every backend in this build
 const brc_backend *brc_backend_find(const char *name);  // NULL if unknown
 
 //------------------------ 2. Helpers on top ------------------------------------

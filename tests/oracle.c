@@ -193,7 +193,8 @@ static void oracle_reduce(const brc_op_params *params, const view *in, const vie
         high = fmax(high, x);
       }
     if (params->reduce.mode == BRC_REDUCE_SUM) *at(out, 0, 0, c) = params->reduce.scale * sum;
-    if (params->reduce.mode == BRC_REDUCE_ROOT || params->reduce.mode == BRC_REDUCE_NORM) *at(out, 0, 0, c) = sqrt(sum);
+    if (params->reduce.mode == BRC_REDUCE_ROOT || params->reduce.mode == BRC_REDUCE_NORM)
+      *at(out, 0, 0, c) = sqrt(sum);
     if (params->reduce.mode == BRC_REDUCE_STATS) *at(out, 0, 0, 0) = sum / ((double)in->members * in->rows);
   }
   if (params->reduce.mode == BRC_REDUCE_STATS) {

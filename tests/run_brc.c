@@ -10,7 +10,8 @@
 static void become(char *line, const char *extra_env) {
   char *argv[256] = {(char *)BRC_BINARY};
   size_t n = 1;
-  for (char *word = strtok(line, " "); word && n + 1 < BRC_COUNT(argv); word = strtok(NULL, " ")) argv[n++] = word;
+  for (char *word = strtok(line, " "); word && n + 1 < BRC_COUNT(argv); word = strtok(NULL, " "))
+    argv[n++] = word;
   if (extra_env) putenv(strdup(extra_env));
   execv(BRC_BINARY, argv);
   _exit(127);

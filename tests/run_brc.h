@@ -5,7 +5,7 @@
 #include <sys/types.h>
 
 typedef struct run_result {
-  int status;          // exit status; 128 + signal if it was ended by one
+  int status;  // exit status; 128 + signal if it was ended by one
   char out[1 << 16], err[1 << 16];
 } run_result;
 

@@ -17,7 +17,8 @@ static void expect(int status, const char *words, const char *line) {
   run_brc(&r, NULL, "%s", line);
   if (r.status != status) fail_msg("'brc %s' ended with %d, expected %d: %s", line, r.status, status, r.err);
   if (words && !strstr(r.err, words)) fail_msg("'brc %s' says '%s', expected '%s' in it", line, r.err, words);
-  if (status && strncmp(r.err, "brc: ", 5) && !strstr(r.err, "\nbrc: ")) fail_msg("'brc %s' fails without a message: '%s'", line, r.err);
+  if (status && strncmp(r.err, "brc: ", 5) && !strstr(r.err, "\nbrc: "))
+    fail_msg("'brc %s' fails without a message: '%s'", line, r.err);
 }
 
 static void test_bad_input(void **state) {
@@ -47,7 +48,8 @@ static void test_bad_input(void **state) {
   expect(2, "is unknown", "bench nothing");
   expect(1, "matches", "tasks no-such-*");
   // A path below a file cannot become a folder, not even for root.
-  expect(1, "/dev/null/run", "train probe-action --steps 1 --batch 8 --start 8 --width 8 --backend host --run /dev/null/run");
+  expect(1, "/dev/null/run",
+         "train probe-action --steps 1 --batch 8 --start 8 --width 8 --backend host --run /dev/null/run");
 }
 
 static void test_no_opencl(void **state) {
@@ -76,16 +78,21 @@ static cJSON *parse_line(const char *text) {
 
 static void test_json(void **state) {
   (void)state;
-  static const char *const lines[] = {"devices --json", "tasks --json", "bench update --backend host --width 32 --actor-width 16 --batch 16 --tasks 2 --obs 7 --act 3 --reps 2 --json",
+  static const char *const lines[] = {"devices --json", "tasks --json",
+                                      "bench update --backend host --width 32 --actor-width 16 --batch 16 "
+                                      "--tasks 2 --obs 7 --act 3 --reps 2 --json",
                                       "bench gemm --backend host --gemm-m 33 --gemm-n 17 --gemm-k 9 --json"};
   for (size_t i = 0; i < BRC_COUNT(lines); i++) {
     run_brc(&r, NULL, "%s", lines[i]);
     if (r.status) fail_msg("brc %s: %s", lines[i], r.err);
     cJSON *o = parse_line(r.out);
     if (i == 2) {
-      static const char *const keys[] = {"ms_per_update", "min_ms", "updates_per_s", "tflops", "device_gemm_gflops", "device_copy_gbytes_per_s"};
+      static const char *const keys[] = {"ms_per_update",      "min_ms",
+                                         "updates_per_s",      "tflops",
+                                         "device_gemm_gflops", "device_copy_gbytes_per_s"};
       for (size_t k = 0; k < BRC_COUNT(keys); k++)
-        if (!(cJSON_GetNumberValue(cJSON_GetObjectItem(o, keys[k])) > 0)) fail_msg("%s is missing or not positive", keys[k]);
+        if (!(cJSON_GetNumberValue(cJSON_GetObjectItem(o, keys[k])) > 0))
+          fail_msg("%s is missing or not positive", keys[k]);
       assert_true(cJSON_GetArraySize(cJSON_GetObjectItem(o, "ops")) > 20);
     }
     cJSON_Delete(o);
@@ -96,7 +103,10 @@ static void test_run_folder(void **state) {
   (void)state;
   char run[4096], line[8192], path[4200];
   snprintf(run, sizeof run, "%s", check_path("a-run"));
-  snprintf(line, sizeof line, "train probe-padding --backend host --width 16 --actor-width 16 --batch 16 --start 20 --steps 60 --eval-interval 20 --eval-episodes 2 --log-interval 10 --json --run %s", run);
+  snprintf(line, sizeof line,
+           "train probe-padding --backend host --width 16 --actor-width 16 --batch 16 --start 20 --steps 60 "
+           "--eval-interval 20 --eval-episodes 2 --log-interval 10 --json --run %s",
+           run);
   run_brc(&r, NULL, "%s", line);
   if (r.status) fail_msg("%s", r.err);
   cJSON_Delete(parse_line(r.out));
@@ -104,7 +114,9 @@ static void test_run_folder(void **state) {
   char *text;
   size_t n;
   check_ok(brc_file_read(path, &text, &n));
-  static const char *const columns[] = {"env_steps,grad_steps,wall_s,device_s,alpha", "eval_return/probe-padding-a", "eval_success/probe-padding-b", "train_return/", "critic_gnorm/probe-padding-b\n"};
+  static const char *const columns[] = {"env_steps,grad_steps,wall_s,device_s,alpha",
+                                        "eval_return/probe-padding-a", "eval_success/probe-padding-b",
+                                        "train_return/", "critic_gnorm/probe-padding-b\n"};
   for (size_t i = 0; i < BRC_COUNT(columns); i++)
     if (!strstr(text, columns[i])) fail_msg("log.csv has no column %s:\n%s", columns[i], text);
   size_t lines = 0;
@@ -139,7 +151,8 @@ static void test_hostile_case(void **state) {
     testing_skip("hostile golden cases: no shared folder");
     skip();
   }
-  static const char *const cases[] = {"update/a_tiny", "projection", "tapes/d_boundary", "envs/dmc/cartpole-swingup"};
+  static const char *const cases[] = {"update/a_tiny", "projection", "tapes/d_boundary",
+                                      "envs/dmc/cartpole-swingup"};
   testing_reseed(5);
   for (size_t c = 0; c < BRC_COUNT(cases); c++) {
     char path[4096];
@@ -155,8 +168,10 @@ static void test_hostile_case(void **state) {
       char *copy = malloc(n);
       memcpy(copy, data, n);
       size_t keep = n;
-      if (i % 2) keep = (size_t)testing_below((uint32_t)n);
-      else copy[8 + testing_below((uint32_t)header)] = (char)testing_below(256);  // in the JSON header
+      if (i % 2)
+        keep = (size_t)testing_below((uint32_t)n);
+      else
+        copy[8 + testing_below((uint32_t)header)] = (char)testing_below(256);  // in the JSON header
       check_ok(brc_file_write_all(bad, copy, keep));
       free(copy);
       run_brc(&r, NULL, "verify --backend host %s", bad);
@@ -175,15 +190,26 @@ static void test_dump(void **state) {
   }
   char out[4096];
   snprintf(out, sizeof out, "%s", check_path("dump.safetensors"));
-  run_brc(&r, NULL, "verify --backend host %s/golden/update/b_small_multitask.safetensors --dump %s", testing_shared(), out);
+  run_brc(&r, NULL, "verify --backend host %s/golden/update/b_small_multitask.safetensors --dump %s",
+          testing_shared(), out);
   if (r.status) fail_msg("%s", r.err);
   brc_st_file *f;
   check_ok(brc_st_open(&f, out));
-  static const struct { const char *name; uint64_t count; } want[] = {{"update2/loss/critic", 1}, {"update0/q_logits", 2 * 32 * 101}, {"update0/grad/critic/embedding", 4 * 32}, {"update0/grad/actor/mean/kernel", 48 * 6},
-                                                                    {"update0/next_log_prob", 32}, {"final/target/block1/dense0/kernel", 2 * 64 * 64}, {"final/log_alpha", 1}, {"update0/grad/log_alpha", 1}};
+  static const struct {
+    const char *name;
+    uint64_t count;
+  } want[] = {{"update2/loss/critic", 1},
+              {"update0/q_logits", 2 * 32 * 101},
+              {"update0/grad/critic/embedding", 4 * 32},
+              {"update0/grad/actor/mean/kernel", 48 * 6},
+              {"update0/next_log_prob", 32},
+              {"final/target/block1/dense0/kernel", 2 * 64 * 64},
+              {"final/log_alpha", 1},
+              {"update0/grad/log_alpha", 1}};
   for (size_t i = 0; i < BRC_COUNT(want); i++) {
     const brc_st_tensor *t = brc_st_find(f, "%s", want[i].name);
-    if (!t || t->count != want[i].count) fail_msg("the dump lacks '%s' with %llu elements", want[i].name, (unsigned long long)want[i].count);
+    if (!t || t->count != want[i].count)
+      fail_msg("the dump lacks '%s' with %llu elements", want[i].name, (unsigned long long)want[i].count);
   }
   brc_st_close(f);
 }
@@ -199,7 +225,9 @@ static void test_help(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_help), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_no_opencl), cmocka_unit_test(test_json),
-                                     cmocka_unit_test(test_run_folder), cmocka_unit_test(test_dump), cmocka_unit_test(test_hostile_case)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_help),        cmocka_unit_test(test_bad_input),
+                                     cmocka_unit_test(test_no_opencl),   cmocka_unit_test(test_json),
+                                     cmocka_unit_test(test_run_folder),  cmocka_unit_test(test_dump),
+                                     cmocka_unit_test(test_hostile_case)};
   return testing_finish(cmocka_run_group_tests_name("cli", tests, NULL, NULL));
 }

@@ -89,7 +89,9 @@ static void run_probe(const probe *p, const char *backend) {
   static brc_train_config c;
   char line[1024];
   snprintf(line, sizeof line,
-           "%s --backend %s --width 32 --actor-width 32 --batch 64 --start 64 --discount 0.95 --tau 0.05 --eval-interval 0 --checkpoint-interval 100000 --log-interval 1000000 --capacity 20000 --steps %d --seed 3 --quiet --run %s %s",
+           "%s --backend %s --width 32 --actor-width 32 --batch 64 --start 64 --discount 0.95 --tau 0.05 "
+           "--eval-interval 0 --checkpoint-interval 100000 --log-interval 1000000 --capacity 20000 --steps %d "
+           "--seed 3 --quiet --run %s %s",
            p->tasks, backend, p->steps, fresh_run(), p->options);
   configure(&c, line);
   brc_trainer *t;
@@ -105,10 +107,14 @@ static void run_probe(const probe *p, const char *backend) {
   brc_eval_result e[2];
   memset(e, 0, sizeof e);
   check_ok(brc_evaluate(t->agent, c.tasks, c.task_count, 10, 1, &t->assets, t->pool, e));
-  printf("  %-16s %-7s value %8.3f (known %g) return %g %g\n", p->tasks, backend, value, p->value, e[0].return_mean, c.task_count > 1 ? e[1].return_mean : 0);
-  if (p->value && !(fabs(value - p->value) <= p->value_tolerance)) fail_msg("%s on %s: value %g, known %g +- %g", p->tasks, backend, value, p->value, p->value_tolerance);
+  printf("  %-16s %-7s value %8.3f (known %g) return %g %g\n", p->tasks, backend, value, p->value,
+         e[0].return_mean, c.task_count > 1 ? e[1].return_mean : 0);
+  if (p->value && !(fabs(value - p->value) <= p->value_tolerance))
+    fail_msg("%s on %s: value %g, known %g +- %g", p->tasks, backend, value, p->value, p->value_tolerance);
   for (size_t i = 0; i < c.task_count; i++)
-    if (!(e[i].return_mean >= p->reached[i])) fail_msg("%s on %s: return %g of %s, expected at least %g", p->tasks, backend, e[i].return_mean, c.tasks[i]->name, p->reached[i]);
+    if (!(e[i].return_mean >= p->reached[i]))
+      fail_msg("%s on %s: return %g of %s, expected at least %g", p->tasks, backend, e[i].return_mean,
+               c.tasks[i]->name, p->reached[i]);
   if (!strcmp(p->tasks, "probe-wrap")) {
     // With 64 rows a batch holds three to six episodes, and values follow what is stored: mean over 40 refills of the ring.
     double v[2] = {0, 0};
@@ -120,8 +126,10 @@ static void run_probe(const probe *p, const char *backend) {
       v[0] += now[0] / 40;
       v[1] += now[1] / 40;
     }
-    printf("  %-16s %-7s value of mark -1: %.2f (known 0), of mark +1: %.2f (known 20.5)\n", p->tasks, backend, v[0], v[1]);
-    if (fabs(v[0]) > 4 || fabs(v[1] - 20.5) > 5) fail_msg("probe-wrap on %s: values %g and %g, known 0 and 20.5", backend, v[0], v[1]);
+    printf("  %-16s %-7s value of mark -1: %.2f (known 0), of mark +1: %.2f (known 20.5)\n", p->tasks, backend,
+           v[0], v[1]);
+    if (fabs(v[0]) > 4 || fabs(v[1] - 20.5) > 5)
+      fail_msg("probe-wrap on %s: values %g and %g, known 0 and 20.5", backend, v[0], v[1]);
   }
   brc_trainer_free(t);
 }
@@ -164,7 +172,9 @@ static void resume_case(const char *backend, const char *tasks, const char *opti
   char whole[4096], cut[4096], line[2048];
   snprintf(whole, sizeof whole, "%s", fresh_run());
   snprintf(cut, sizeof cut, "%s", fresh_run());
-  snprintf(line, sizeof line, "train %s --backend %s --width 48 --actor-width 32 --batch 32 --start 100 --steps 600 --eval-interval 200 --eval-episodes 2 --checkpoint-interval 50 --quiet --seed 5 %s",
+  snprintf(line, sizeof line,
+           "train %s --backend %s --width 48 --actor-width 32 --batch 32 --start 100 --steps 600 "
+           "--eval-interval 200 --eval-episodes 2 --checkpoint-interval 50 --quiet --seed 5 %s",
            tasks, backend, options);
   static run_result r;
   double took = brc_now_s();
@@ -200,7 +210,8 @@ static void test_resume(void **state) {
   if (!cartpole) testing_skip("resuming cartpole: its assets are not installed");
   for (size_t b = 0; b < n; b++) {
     resume_case(names[b], "probe-padding", "--capacity 5000");
-    resume_case(names[b], cartpole ? "cartpole-swingup probe-wrap" : "probe-wrap", "--capacity 70");  // wraps eight times
+    resume_case(names[b], cartpole ? "cartpole-swingup probe-wrap" : "probe-wrap",
+                "--capacity 70");  // wraps eight times
   }
 }
 
@@ -211,7 +222,9 @@ static void test_threads(void **state) {
   static run_result r;
   snprintf(a, sizeof a, "%s", fresh_run());
   snprintf(b, sizeof b, "%s", fresh_run());
-  const char *line = "train probe-padding probe-wrap --backend host --width 64 --actor-width 32 --batch 128 --start 100 --steps 200 --quiet --eval-interval 0";
+  const char *line =
+      "train probe-padding probe-wrap --backend host --width 64 --actor-width 32 --batch 128 --start 100 "
+      "--steps 200 --quiet --eval-interval 0";
   run_brc(&r, NULL, "%s --threads 1 --run %s", line, a);
   if (r.status) fail_msg("%s", r.err);
   run_brc(&r, NULL, "%s --threads 2 --run %s", line, b);
@@ -226,7 +239,9 @@ static void test_stop(void **state) {
   static run_result r;
   snprintf(a, sizeof a, "%s", fresh_run());
   snprintf(b, sizeof b, "%s", fresh_run());
-  const char *line = "train probe-action --backend host --width 64 --actor-width 32 --batch 64 --start 100 --steps 2500 --quiet --eval-interval 0";
+  const char *line =
+      "train probe-action --backend host --width 64 --actor-width 32 --batch 64 --start 100 --steps 2500 "
+      "--quiet --eval-interval 0";
   run_brc(&r, NULL, "%s --run %s", line, a);
   if (r.status) fail_msg("%s", r.err);
   pid_t pid = run_start("%s --run %s", line, b);
@@ -286,9 +301,15 @@ static void test_init(void **state) {
   brc_agent *a;
   check_ok(brc_agent_create(&a, &c.agent, d[0].device, (brc_agent_flags){0}));
   check_ok(brc_agent_init(a));
-  static const struct { const char *name; uint32_t members, in, out; double gain2; } kernels[] = {
-      {"critic/input/kernel", 2, 34, 160, 2}, {"critic/block1/dense0/kernel", 2, 160, 160, 2}, {"critic/output/kernel", 2, 160, 101, 2},
-      {"actor/input/kernel", 1, 33, 96, 2}, {"actor/log_std/kernel", 1, 96, 1, 1}, {"actor/mean/kernel", 1, 96, 1, 2}, {"target/block0/dense1/kernel", 2, 160, 160, 2}};
+  static const struct {
+    const char *name;
+    uint32_t members, in, out;
+    double gain2;
+  } kernels[] = {
+      {"critic/input/kernel", 2, 34, 160, 2},         {"critic/block1/dense0/kernel", 2, 160, 160, 2},
+      {"critic/output/kernel", 2, 160, 101, 2},       {"actor/input/kernel", 1, 33, 96, 2},
+      {"actor/log_std/kernel", 1, 96, 1, 1},          {"actor/mean/kernel", 1, 96, 1, 2},
+      {"target/block0/dense1/kernel", 2, 160, 160, 2}};
   for (size_t i = 0; i < BRC_COUNT(kernels); i++) {
     uint64_t n;
     check_ok(brc_agent_read(a, kernels[i].name, NULL, &n));
@@ -302,8 +323,10 @@ static void test_init(void **state) {
       for (uint32_t r = 0; r < small; r++)
         for (uint32_t s = 0; s < small; s++) {
           double dot = 0;
-          if (in < out) for (uint32_t j = 0; j < out; j++) dot += m[r * out + j] * m[s * out + j];
-          else for (uint32_t j = 0; j < in; j++) dot += m[j * out + r] * m[j * out + s];
+          if (in < out)
+            for (uint32_t j = 0; j < out; j++) dot += m[r * out + j] * m[s * out + j];
+          else
+            for (uint32_t j = 0; j < in; j++) dot += m[j * out + r] * m[j * out + s];
           worst = fmax(worst, fabs(dot - (r == s ? kernels[i].gain2 : 0)));
         }
     }
@@ -321,6 +344,8 @@ static void test_init(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init), cmocka_unit_test(test_taps), cmocka_unit_test(test_probes), cmocka_unit_test(test_threads), cmocka_unit_test(test_stop), cmocka_unit_test(test_resume)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),   cmocka_unit_test(test_taps),
+                                     cmocka_unit_test(test_probes), cmocka_unit_test(test_threads),
+                                     cmocka_unit_test(test_stop),   cmocka_unit_test(test_resume)};
   return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
 }

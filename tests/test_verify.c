@@ -16,8 +16,9 @@ static void replay(const char *path, brc_device *d) {
   brc_status st = brc_verify_agent_file(f, d, NULL, &r);
   const char *name = strrchr(path, '/') + 1;
   for (size_t i = 0; i < r.count; i++)
-    printf("  %-28s %-8s %-44s abs %.1e rel %.1e tol %.1e n %llu%s\n", name, d->backend->name, r.rows[i].name, r.rows[i].max_abs, r.rows[i].max_rel,
-           r.rows[i].tolerance, (unsigned long long)r.rows[i].count, r.rows[i].ok ? "" : "  EXCEEDED");
+    printf("  %-28s %-8s %-44s abs %.1e rel %.1e tol %.1e n %llu%s\n", name, d->backend->name, r.rows[i].name,
+           r.rows[i].max_abs, r.rows[i].max_rel, r.rows[i].tolerance, (unsigned long long)r.rows[i].count,
+           r.rows[i].ok ? "" : "  EXCEEDED");
   bool ok = !st && brc_verify_passed(&r);
   free(r.rows);
   brc_st_close(f);
@@ -74,6 +75,7 @@ static void test_normalizer(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_updates), cmocka_unit_test(test_projection), cmocka_unit_test(test_normalizer), cmocka_unit_test(test_tapes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_updates), cmocka_unit_test(test_projection),
+                                     cmocka_unit_test(test_normalizer), cmocka_unit_test(test_tapes)};
   return testing_finish(cmocka_run_group_tests_name("verify", tests, NULL, NULL));
 }

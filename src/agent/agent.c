@@ -10,8 +10,8 @@
 #define X(type_, field_, name_, lo_, hi_, default_, help_) \
   {name_, BRC_OPT_##type_, offsetof(brc_agent_config, field_), lo_, hi_, default_, NULL, help_},
 const brc_option brc_agent_options[] = {
-    BRC_AGENT_OPTIONS(X){"embedding-norm", BRC_OPT_TEXT, offsetof(brc_agent_config, embedding_norm), 0, 0, "l2", "l2|l1",
-                         "norm that divides an embedding (l1: the paper)"}};
+    BRC_AGENT_OPTIONS(X){"embedding-norm", BRC_OPT_TEXT, offsetof(brc_agent_config, embedding_norm), 0, 0, "l2",
+                         "l2|l1", "norm that divides an embedding (l1: the paper)"}};
 #undef X
 const size_t brc_agent_option_count = BRC_COUNT(brc_agent_options);
 
@@ -24,9 +24,13 @@ const char *const brc_metric_names[BRC_METRIC_COUNT] = {
 brc_status brc_agent_config_resolve(brc_agent_config *c) {
   if (!c->batch) c->batch = c->tasks > 1 ? 1024 : 256;
   if (isnan(c->target_entropy)) c->target_entropy = -c->target_entropy_scale * (double)c->action_dim;
-  if (c->log_std_min >= c->log_std_max) return brc_fail(BRC_E_VALUE, "option --log-std-min (%g) must be below --log-std-max (%g)", c->log_std_min, c->log_std_max);
-  if (c->obs_dim < 1 || c->action_dim < 1 || c->tasks < 1 || c->obs_dim > 1 << 20 || c->action_dim > 1 << 16 || c->tasks > 1 << 16)
-    return brc_fail(BRC_E_VALUE, "%lld tasks with %lld observations and %lld actions: each must be at least 1", (long long)c->tasks, (long long)c->obs_dim, (long long)c->action_dim);
+  if (c->log_std_min >= c->log_std_max)
+    return brc_fail(BRC_E_VALUE, "option --log-std-min (%g) must be below --log-std-max (%g)", c->log_std_min,
+                    c->log_std_max);
+  if (c->obs_dim < 1 || c->action_dim < 1 || c->tasks < 1 || c->obs_dim > 1 << 20 || c->action_dim > 1 << 16 ||
+      c->tasks > 1 << 16)
+    return brc_fail(BRC_E_VALUE, "%lld tasks with %lld observations and %lld actions: each must be at least 1",
+                    (long long)c->tasks, (long long)c->obs_dim, (long long)c->action_dim);
   return BRC_OK;
 }
 
@@ -35,11 +39,13 @@ static brc_tensor *embedding(brc_agent *a, brc_program *p, brc_role role) {
   const brc_agent_config *c = &a->config;
   if (c->tasks == 1) return NULL;
   brc_net n = {p, &a->critic, role, 1, c->layernorm_eps};
-  return brc_nn_embedding(&n, (uint32_t)c->tasks, (uint32_t)c->embedding_dim, !strcmp(c->embedding_norm, "l1") ? 1 : 2);
+  return brc_nn_embedding(&n, (uint32_t)c->tasks, (uint32_t)c->embedding_dim,
+                          !strcmp(c->embedding_norm, "l1") ? 1 : 2);
 }
 
 // Logits [E,B,N] of critic or target critic.
-static brc_tensor *critic(brc_agent *a, brc_program *p, brc_role role, brc_tensor *obs, brc_tensor *action, brc_tensor *emb, brc_tensor *task) {
+static brc_tensor *critic(brc_agent *a, brc_program *p, brc_role role, brc_tensor *obs, brc_tensor *action,
+                          brc_tensor *emb, brc_tensor *task) {
   const brc_agent_config *c = &a->config;
   brc_net n = {p, &a->critic, role, (uint32_t)c->ensemble, c->layernorm_eps};
   brc_tensor *x = brc_concat_input(p, obs, action, emb, task);
@@ -48,7 +54,8 @@ static brc_tensor *critic(brc_agent *a, brc_program *p, brc_role role, brc_tenso
 }
 
 // Sample (eps, tau 1) or mean action (tau 0), and log pi if asked for.
-static void actor(brc_agent *a, brc_program *p, brc_tensor *obs, brc_tensor *emb, brc_tensor *task, brc_tensor *eps, brc_tensor **action, brc_tensor **logp) {
+static void actor(brc_agent *a, brc_program *p, brc_tensor *obs, brc_tensor *emb, brc_tensor *task,
+                  brc_tensor *eps, brc_tensor **action, brc_tensor **logp) {
   const brc_agent_config *c = &a->config;
   brc_net n = {p, &a->actor, BRC_PARAM, 1, c->layernorm_eps};
   brc_tensor *x = brc_concat_input(p, obs, NULL, emb, task);
@@ -59,10 +66,13 @@ static void actor(brc_agent *a, brc_program *p, brc_tensor *obs, brc_tensor *emb
 }
 
 //------------------------ 3. The batch ------------------------------------------
-typedef struct batch_layout { uint64_t obs, next_obs, action, reward, mask, task, elements; } batch_layout;
+typedef struct batch_layout {
+  uint64_t obs, next_obs, action, reward, mask, task, elements;
+} batch_layout;
 
 static batch_layout lay_out_batch(const brc_agent_config *c, uint32_t rows) {
-  uint64_t o = (uint64_t)rows * brc_pitch((uint32_t)c->obs_dim), act = (uint64_t)rows * brc_pitch((uint32_t)c->action_dim), at = 0;
+  uint64_t o = (uint64_t)rows * brc_pitch((uint32_t)c->obs_dim),
+           act = (uint64_t)rows * brc_pitch((uint32_t)c->action_dim), at = 0;
   batch_layout l;
 #define PLACE(field, n) l.field = at, at = BRC_ROUND_UP(at + (n), 128u)
   PLACE(obs, o);
@@ -76,9 +86,12 @@ static batch_layout lay_out_batch(const brc_agent_config *c, uint32_t rows) {
   return l;
 }
 
-typedef struct batch_tensors { brc_tensor *obs, *next_obs, *action, *reward, *mask, *task; } batch_tensors;
+typedef struct batch_tensors {
+  brc_tensor *obs, *next_obs, *action, *reward, *mask, *task;
+} batch_tensors;
 
-static brc_tensor *matrix(brc_program *p, brc_storage *s, const char *name, uint64_t at, uint32_t rows, uint32_t cols) {
+static brc_tensor *matrix(brc_program *p, brc_storage *s, const char *name, uint64_t at, uint32_t rows,
+                          uint32_t cols) {
   return brc_external(p, s, name, at, 1, rows, cols, brc_pitch(cols), 0);
 }
 
@@ -96,7 +109,10 @@ static batch_tensors batch_in(const brc_agent_config *c, brc_program *p, brc_sto
 
 brc_status brc_batch_create(const brc_agent *a, uint32_t rows, brc_batch *b) {
   batch_layout l = lay_out_batch(&a->config, rows);
-  *b = (brc_batch){.rows = rows, .pitch_obs = brc_pitch((uint32_t)a->config.obs_dim), .pitch_action = brc_pitch((uint32_t)a->config.action_dim), .elements = l.elements};
+  *b = (brc_batch){.rows = rows,
+                   .pitch_obs = brc_pitch((uint32_t)a->config.obs_dim),
+                   .pitch_action = brc_pitch((uint32_t)a->config.action_dim),
+                   .elements = l.elements};
   b->block = brc_alloc_aligned(l.elements * 4, "a batch");
   if (!b->block) return BRC_E_NOMEM;
   b->obs = b->block + l.obs;
@@ -124,14 +140,17 @@ static brc_status write_batch(brc_agent *a, brc_storage *s, const brc_batch *b, 
   double *wide = malloc(b->elements * 8);
   if (!wide) return brc_fail(BRC_E_NOMEM, "out of memory for a batch of doubles");
   uint64_t task = (uint64_t)((float *)(void *)b->task - b->block), reward = (uint64_t)(b->reward - b->block);
-  for (uint64_t i = 0; i < b->elements; i++) wide[i] = i >= task && i < task + b->rows ? 0 : (double)b->block[i];
+  for (uint64_t i = 0; i < b->elements; i++)
+    wide[i] = i >= task && i < task + b->rows ? 0 : (double)b->block[i];
   for (uint32_t i = 0; i < b->rows; i++) wide[task + i] = b->task[i], wide[reward + i] = b->reward64[i];
   brc_status st = k->write(a->device, s->buffer, 0, b->elements, wide, false);
   free(wide);
   return st;
 }
 
-brc_status brc_agent_write_batch(brc_agent *a, const brc_batch *b, bool async) { return write_batch(a, &a->batch, b, async); }
+brc_status brc_agent_write_batch(brc_agent *a, const brc_batch *b, bool async) {
+  return write_batch(a, &a->batch, b, async);
+}
 
 //------------------------ 4. Update and inspect ---------------------------------
 // Where a program reads its batch and scalars from and writes its metrics to.
@@ -147,8 +166,10 @@ static brc_tensor *metric(brc_program *p, const learner *l, int first, uint32_t 
 
 static brc_tensor *noise(brc_agent *a, brc_program *p, const learner *l, uint32_t stream) {
   uint32_t cols = (uint32_t)a->config.action_dim;
-  if (l->noise) return matrix(p, l->noise, "noise", stream * (uint64_t)l->rows * brc_pitch(cols), l->rows, cols);
-  return brc_normal(p, brc_external(p, l->counts, "draw", BRC_COUNT_DRAW, 1, 1, 1, 1, 0), l->rows, cols, a->config.seed, stream);
+  if (l->noise)
+    return matrix(p, l->noise, "noise", stream * (uint64_t)l->rows * brc_pitch(cols), l->rows, cols);
+  return brc_normal(p, brc_external(p, l->counts, "draw", BRC_COUNT_DRAW, 1, 1, 1, 1, 0), l->rows, cols,
+                    a->config.seed, stream);
 }
 
 static void tap(brc_agent *a, brc_program *p, bool on, const char *name, brc_tensor *t) {
@@ -158,14 +179,17 @@ static void tap(brc_agent *a, brc_program *p, bool on, const char *name, brc_ten
 }
 
 // Gradient of a loss by a whole group, then its norm (inspect) or AdamW with both norms (update).
-static void descend(brc_agent *a, brc_program *p, const learner *l, brc_group *g, brc_tensor *loss, brc_tensor *scalars, uint32_t c1, const brc_adam *adam, int metrics) {
+static void descend(brc_agent *a, brc_program *p, const learner *l, brc_group *g, brc_tensor *loss,
+                    brc_tensor *scalars, uint32_t c1, const brc_adam *adam, int metrics) {
   (void)a;
   brc_wrt wrt[BRC_COUNT(g->params)];
   brc_grad(p, loss, wrt, brc_group_wrt(p, g, wrt), NULL, 0);
   if (l->apply) {
     brc_program_scope(p, g->name);
-    brc_tensor *squares = brc_adamw(p, brc_group_flat(p, g, BRC_GRAD), brc_group_flat(p, g, BRC_PARAM), brc_group_flat(p, g, BRC_M),
-                                    brc_group_flat(p, g, BRC_V), g->has_target ? brc_group_flat(p, g, BRC_TARGET) : NULL, scalars, c1, adam, a->config.tau);
+    brc_tensor *squares =
+        brc_adamw(p, brc_group_flat(p, g, BRC_GRAD), brc_group_flat(p, g, BRC_PARAM),
+                  brc_group_flat(p, g, BRC_M), brc_group_flat(p, g, BRC_V),
+                  g->has_target ? brc_group_flat(p, g, BRC_TARGET) : NULL, scalars, c1, adam, a->config.tau);
     brc_reduce(p, squares, BRC_REDUCE_ROOT, 1, metric(p, l, metrics, 2));
   } else {
     uint32_t n = (uint32_t)g->elements;
@@ -181,7 +205,8 @@ static void build_learner(brc_agent *a, brc_program *p, const learner *l, bool t
   const brc_agent_config *c = &a->config;
   brc_adam adam_c = {c->critic_lr, c->beta1, c->beta2, c->adam_eps, c->weight_decay};
   brc_adam adam_a = {c->actor_lr, c->beta1, c->beta2, c->adam_eps, c->weight_decay};
-  brc_adam adam_t = {c->temperature_lr, c->temperature_beta1, c->temperature_beta2, c->adam_eps, c->temperature_decay};
+  brc_adam adam_t = {c->temperature_lr, c->temperature_beta1, c->temperature_beta2, c->adam_eps,
+                     c->temperature_decay};
   batch_tensors b = batch_in(c, p, l->batch, l->rows);
   brc_tensor *log_alpha = brc_group_tensor(p, &a->temperature, BRC_PARAM, &a->temperature.params[0]);
   brc_tensor *counts = brc_external(p, l->counts, "counts", 0, 1, 1, BRC_COUNT_COUNT, BRC_COUNT_COUNT, 0);
@@ -193,7 +218,8 @@ static void build_learner(brc_agent *a, brc_program *p, const learner *l, bool t
   brc_tensor *next_action, *next_logp, *target, *q_target;
   actor(a, p, b.next_obs, emb, b.task, noise(a, p, l, BRC_STREAM_TARGET_NOISE), &next_action, &next_logp);
   brc_tensor *next_logits = critic(a, p, BRC_TARGET, b.next_obs, next_action, emb_target, b.task);
-  brc_categorical_target(p, next_logits, b.reward, b.mask, next_logp, scalars, c->v_max, c->discount, &target, &q_target);
+  brc_categorical_target(p, next_logits, b.reward, b.mask, next_logp, scalars, c->v_max, c->discount, &target,
+                         &q_target);
   brc_reduce(p, q_target, BRC_REDUCE_STATS, 1, metric(p, l, BRC_METRIC_q_mean, 3));
   brc_reduce(p, b.reward, BRC_REDUCE_SUM, 1.0 / l->rows, metric(p, l, BRC_METRIC_reward_mean, 1));
   tap(a, p, taps, "next_action", next_action);
@@ -221,12 +247,14 @@ static void build_learner(brc_agent *a, brc_program *p, const learner *l, bool t
   if (l->apply)
     brc_temperature(p, log_alpha, brc_group_tensor(p, &a->temperature, BRC_M, &a->temperature.params[0]),
                     brc_group_tensor(p, &a->temperature, BRC_V, &a->temperature.params[0]), scalars,
-                    metric(p, l, BRC_METRIC_entropy, 1), &adam_t, c->target_entropy, metric(p, l, BRC_METRIC_temperature, 3));
+                    metric(p, l, BRC_METRIC_entropy, 1), &adam_t, c->target_entropy,
+                    metric(p, l, BRC_METRIC_temperature, 3));
 }
 
 brc_status brc_agent_write_noise(brc_agent *a, brc_dtype dtype, const void *target, const void *actor_noise) {
   uint32_t rows = (uint32_t)a->config.batch, cols = (uint32_t)a->config.action_dim, pitch = brc_pitch(cols);
-  brc_tensor t = {.name = "noise", .members = 1, .rows = rows, .cols = cols, .pitch = pitch, .storage = &a->noise};
+  brc_tensor t = {
+      .name = "noise", .members = 1, .rows = rows, .cols = cols, .pitch = pitch, .storage = &a->noise};
   brc_status st = brc_tensor_write(a->device, &t, dtype, target);
   t.offset = (uint64_t)rows * pitch;
   return st ? st : brc_tensor_write(a->device, &t, dtype, actor_noise);
@@ -240,7 +268,9 @@ static brc_status read_row(brc_agent *a, brc_storage *s, uint64_t at, uint32_t n
   return brc_tensor_read(a->device, NULL, &t, BRC_F64, out);
 }
 
-brc_status brc_agent_metrics(brc_agent *a, double out[BRC_METRIC_COUNT]) { return read_row(a, &a->metrics, 0, BRC_METRIC_COUNT, out); }
+brc_status brc_agent_metrics(brc_agent *a, double out[BRC_METRIC_COUNT]) {
+  return read_row(a, &a->metrics, 0, BRC_METRIC_COUNT, out);
+}
 
 brc_status brc_agent_alpha(brc_agent *a, double *alpha) {
   double log_alpha;
@@ -262,7 +292,8 @@ brc_status brc_agent_inspect(brc_agent *a, const brc_batch *b, uint64_t step, do
   if (!x) {
     a->inspect = x = calloc(1, sizeof *x);
     if (!x) return brc_fail(BRC_E_NOMEM, "out of memory");
-    x->batch = (brc_storage){.name = "inspect/batch", .elements = lay_out_batch(&a->config, BRC_INSPECT_ROWS).elements};
+    x->batch = (brc_storage){.name = "inspect/batch",
+                             .elements = lay_out_batch(&a->config, BRC_INSPECT_ROWS).elements};
     x->scalars = (brc_storage){.name = "inspect/scalars", .elements = BRC_SCALAR_COUNT};
     x->counts = (brc_storage){.name = "inspect/counts", .elements = BRC_COUNT_COUNT, .dtype = BRC_I32};
     x->metrics = (brc_storage){.name = "inspect/metrics", .elements = BRC_METRIC_COUNT};
@@ -277,7 +308,13 @@ brc_status brc_agent_inspect(brc_agent *a, const brc_batch *b, uint64_t step, do
   }
   int32_t counts[BRC_COUNT_COUNT] = {0};
   counts[BRC_COUNT_DRAW] = (int32_t)(0x40000000u | (uint32_t)step);  // far from the update's own draws
-  brc_tensor t = {.name = "counts", .dtype = BRC_I32, .members = 1, .rows = 1, .cols = BRC_COUNT_COUNT, .pitch = BRC_COUNT_COUNT, .storage = &x->counts};
+  brc_tensor t = {.name = "counts",
+                  .dtype = BRC_I32,
+                  .members = 1,
+                  .rows = 1,
+                  .cols = BRC_COUNT_COUNT,
+                  .pitch = BRC_COUNT_COUNT,
+                  .storage = &x->counts};
   st = brc_tensor_write(a->device, &t, BRC_I32, counts);
   if (!st) st = write_batch(a, &x->batch, b, false);
   if (!st) st = a->device->backend->run(a->device, x->exec, 1);
@@ -296,7 +333,8 @@ struct brc_actor {
 brc_status brc_actor_create(brc_actor **out, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value) {
   const brc_agent_config *c = &a->config;
   uint32_t o = (uint32_t)c->obs_dim, n = (uint32_t)c->action_dim;
-  uint64_t at_task = BRC_ROUND_UP((uint64_t)rows * brc_pitch(o), 128u), at_noise = BRC_ROUND_UP(at_task + rows, 128u);
+  uint64_t at_task = BRC_ROUND_UP((uint64_t)rows * brc_pitch(o), 128u),
+           at_noise = BRC_ROUND_UP(at_task + rows, 128u);
   brc_actor *x = calloc(1, sizeof *x);
   if (!x) return brc_fail(BRC_E_NOMEM, "out of memory");
   x->agent = a;
@@ -311,7 +349,10 @@ brc_status brc_actor_create(brc_actor **out, brc_agent *a, uint32_t rows, brc_ac
     x->task = matrix(p, &x->in, "task", at_task, rows, 1);
     x->task->dtype = BRC_I32;
     if (mode == BRC_ACT_GIVEN_NOISE) x->noise = matrix(p, &x->in, "noise", at_noise, rows, n);
-    brc_tensor *eps = mode == BRC_ACT_SAMPLE ? brc_normal(p, brc_external(p, &x->step, "step", 0, 1, 1, 1, 1, 0), rows, n, c->seed, BRC_STREAM_ACT_NOISE) : x->noise;
+    brc_tensor *eps = mode == BRC_ACT_SAMPLE
+                          ? brc_normal(p, brc_external(p, &x->step, "step", 0, 1, 1, 1, 1, 0), rows, n, c->seed,
+                                       BRC_STREAM_ACT_NOISE)
+                          : x->noise;
     brc_tensor *emb = embedding(a, p, BRC_PARAM);
     actor(a, p, x->obs, emb, x->task, eps, &x->action, NULL);
     brc_program_tap(p, x->action);
@@ -340,10 +381,12 @@ void brc_actor_free(brc_actor *x) {
   free(x);
 }
 
-brc_status brc_actor_run(brc_actor *x, brc_dtype dtype, const void *obs, const int32_t *task, const void *eps, uint64_t step, void *action, void *value) {
+brc_status brc_actor_run(brc_actor *x, brc_dtype dtype, const void *obs, const int32_t *task, const void *eps,
+                         uint64_t step, void *action, void *value) {
   brc_device *d = x->agent->device;
   int32_t draw = (int32_t)(uint32_t)step;
-  brc_tensor t = {.name = "step", .dtype = BRC_I32, .members = 1, .rows = 1, .cols = 1, .pitch = 1, .storage = &x->step};
+  brc_tensor t = {
+      .name = "step", .dtype = BRC_I32, .members = 1, .rows = 1, .cols = 1, .pitch = 1, .storage = &x->step};
   brc_status st = brc_tensor_write(d, x->obs, dtype, obs);
   if (!st && task) st = brc_tensor_write(d, x->task, BRC_I32, task);
   if (!st && x->noise) st = brc_tensor_write(d, x->noise, dtype, eps);
@@ -380,7 +423,8 @@ static bool role_used(const brc_agent *a, const brc_group *g, int role) {
   return (role != BRC_TARGET || g->has_target) && (role != BRC_GRAD || g != &a->temperature);
 }
 
-brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc_device *device, brc_agent_flags flags) {
+brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc_device *device,
+                            brc_agent_flags flags) {
   brc_agent *a = calloc(1, sizeof *a);
   if (!a) return brc_fail(BRC_E_NOMEM, "out of memory");
   a->config = *config;
@@ -391,7 +435,8 @@ brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc
   brc_group_init(&a->temperature, "temperature", false);
   uint32_t rows = (uint32_t)config->batch;
   a->batch = (brc_storage){.name = "batch", .elements = lay_out_batch(config, rows).elements};
-  a->noise = (brc_storage){.name = "noise", .elements = 2 * (uint64_t)rows * brc_pitch((uint32_t)config->action_dim)};
+  a->noise =
+      (brc_storage){.name = "noise", .elements = 2 * (uint64_t)rows * brc_pitch((uint32_t)config->action_dim)};
   a->scalars = (brc_storage){.name = "scalars", .elements = BRC_SCALAR_COUNT};
   a->counts = (brc_storage){.name = "counts", .elements = BRC_COUNT_COUNT, .dtype = BRC_I32};
   a->metrics = (brc_storage){.name = "metrics", .elements = BRC_METRIC_COUNT};
@@ -405,7 +450,8 @@ brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc
       if (role_used(a, groups[i], r)) st = brc_storage_alloc(device, &groups[i]->storage[r]);
   if (!st) st = brc_program_create(&a->update_program, "update");
   if (!st) {
-    learner l = {rows, true, &a->batch, &a->scalars, &a->counts, &a->metrics, flags.given_noise ? &a->noise : NULL};
+    learner l = {
+        rows, true, &a->batch, &a->scalars, &a->counts, &a->metrics, flags.given_noise ? &a->noise : NULL};
     build_learner(a, a->update_program, &l, flags.taps);
     st = brc_program_finish(a->update_program);
   }
@@ -442,15 +488,21 @@ void brc_agent_free(brc_agent *a) {
 //------------------------ 7. State by name --------------------------------------
 // A parameter's tensor in one of its roles, outside any program.
 static brc_tensor place(brc_group *g, brc_role role, const brc_param *q) {
-  return (brc_tensor){.name = q->name, .members = q->members, .rows = q->rows, .cols = q->cols, .pitch = q->pitch,
-                      .stride = q->stride, .storage = &g->storage[role], .offset = q->offset};
+  return (brc_tensor){.name = q->name,
+                      .members = q->members,
+                      .rows = q->rows,
+                      .cols = q->cols,
+                      .pitch = q->pitch,
+                      .stride = q->stride,
+                      .storage = &g->storage[role],
+                      .offset = q->offset};
 }
 
 // One nameable tensor: what all of load, save and read go through.
 typedef struct state_row {
   char name[96];
   brc_tensor tensor;
-  int rank;           // as files hold it
+  int rank;  // as files hold it
   uint64_t shape[3];
 } state_row;
 
@@ -463,13 +515,21 @@ static void file_shape(const brc_param *q, state_row *s) {
   s->shape[s->rank++] = q->cols;
 }
 
-typedef struct state_walk { int stage; size_t i; } state_walk;
+typedef struct state_walk {
+  int stage;
+  size_t i;
+} state_walk;
 // The stages, in the order in which they are loaded: what may be copied from comes first.
-static const struct { const char *prefix; int group; brc_role role; } stages[] = {
-    {"critic/", 0, BRC_PARAM}, {"actor/", 1, BRC_PARAM}, {"", 2, BRC_PARAM}, {"target/", 0, BRC_TARGET},
-    {"opt/critic/m/", 0, BRC_M}, {"opt/critic/v/", 0, BRC_V}, {"opt/actor/m/", 1, BRC_M}, {"opt/actor/v/", 1, BRC_V},
-    {"opt/log_alpha/m", 2, BRC_M}, {"opt/log_alpha/v", 2, BRC_V}, {"grad/critic/", 0, BRC_GRAD}, {"grad/actor/", 1, BRC_GRAD}};
-static const char *const count_names[BRC_COUNT_COUNT] = {"opt/critic/count", "opt/actor/count", "opt/log_alpha/count", "draw"};
+static const struct {
+  const char *prefix;
+  int group;
+  brc_role role;
+} stages[] = {{"critic/", 0, BRC_PARAM},     {"actor/", 1, BRC_PARAM},      {"", 2, BRC_PARAM},
+              {"target/", 0, BRC_TARGET},    {"opt/critic/m/", 0, BRC_M},   {"opt/critic/v/", 0, BRC_V},
+              {"opt/actor/m/", 1, BRC_M},    {"opt/actor/v/", 1, BRC_V},    {"opt/log_alpha/m", 2, BRC_M},
+              {"opt/log_alpha/v", 2, BRC_V}, {"grad/critic/", 0, BRC_GRAD}, {"grad/actor/", 1, BRC_GRAD}};
+static const char *const count_names[BRC_COUNT_COUNT] = {"opt/critic/count", "opt/actor/count",
+                                                         "opt/log_alpha/count", "draw"};
 #define SAVED_STAGES 10  // gradients are not state
 
 static bool next_row(brc_agent *a, state_walk *w, int end, state_row *out) {
@@ -479,21 +539,30 @@ static bool next_row(brc_agent *a, state_walk *w, int end, state_row *out) {
   brc_group *g = groups[stages[w->stage].group];
   const brc_param *q = &g->params[w->i++];
   bool scalar = g == &a->temperature;
-  snprintf(out->name, sizeof out->name, "%s%s", stages[w->stage].prefix, scalar && stages[w->stage].role != BRC_PARAM ? "" : q->name);
+  snprintf(out->name, sizeof out->name, "%s%s", stages[w->stage].prefix,
+           scalar && stages[w->stage].role != BRC_PARAM ? "" : q->name);
   out->tensor = place(g, stages[w->stage].role, q);
   file_shape(q, out);
   return true;
 }
 
 static brc_tensor count_tensor(brc_agent *a, int which) {
-  return (brc_tensor){.name = count_names[which], .dtype = BRC_I32, .members = 1, .rows = 1, .cols = 1, .pitch = 1, .storage = &a->counts, .offset = (uint64_t)which};
+  return (brc_tensor){.name = count_names[which],
+                      .dtype = BRC_I32,
+                      .members = 1,
+                      .rows = 1,
+                      .cols = 1,
+                      .pitch = 1,
+                      .storage = &a->counts,
+                      .offset = (uint64_t)which};
 }
 
 static brc_status load_row(brc_agent *a, const brc_st_file *f, const char *prefix, const state_row *s) {
   const brc_st_tensor *t = brc_st_find(f, "%s%s", prefix, s->name);
   bool target = !strncmp(s->name, "target/", 7), optional = target || !strncmp(s->name, "opt/", 4);
   if (!t && target) t = brc_st_find(f, "%scritic/%s", prefix, s->name + 7);
-  if (!t && !optional) return brc_fail(BRC_E_FORMAT, "%s: tensor '%s%s' is missing", brc_st_path(f), prefix, s->name);
+  if (!t && !optional)
+    return brc_fail(BRC_E_FORMAT, "%s: tensor '%s%s' is missing", brc_st_path(f), prefix, s->name);
   uint64_t n = dense_count(&s->tensor), shaped = 1;
   double *data = calloc(n, sizeof *data);  // absent moments are zero
   if (!data) return brc_fail(BRC_E_NOMEM, "out of memory for tensor '%s'", s->name);
@@ -503,8 +572,11 @@ static brc_status load_row(brc_agent *a, const brc_st_file *f, const char *prefi
     for (int i = 0; same && i < s->rank; i++) same = t->shape[i] == s->shape[i];
     for (int i = 0; i < s->rank; i++) shaped *= s->shape[i];
     if (!same || shaped != n) {
-      st = brc_fail(BRC_E_FORMAT, "%s: tensor '%s' has %llu elements in %d dimensions or another type; the configuration wants %llu in %d (float)", brc_st_path(f),
-                    t->name, (unsigned long long)t->count, t->rank, (unsigned long long)n, s->rank);
+      st = brc_fail(BRC_E_FORMAT,
+                    "%s: tensor '%s' has %llu elements in %d dimensions or another type; the configuration "
+                    "wants %llu in %d (float)",
+                    brc_st_path(f), t->name, (unsigned long long)t->count, t->rank, (unsigned long long)n,
+                    s->rank);
     } else {
       for (uint64_t i = 0; i < n; i++) data[i] = brc_st_get(t, i);
     }

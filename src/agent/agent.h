@@ -42,8 +42,8 @@
 
 // clang-format on
 typedef struct brc_agent_config {
-#define FIELD_INT(f)  int64_t f;
-#define FIELD_REAL(f) double f;
+#define FIELD_INT(f)        int64_t f;
+#define FIELD_REAL(f)       double f;
 #define X(type, field, ...) FIELD_##type(field)
   BRC_AGENT_OPTIONS(X)
 #undef X
@@ -71,7 +71,7 @@ enum {
 #define X(id, name) BRC_METRIC_##id,
   BRC_METRICS(X)
 #undef X
-  BRC_METRIC_COUNT
+      BRC_METRIC_COUNT
 };
 extern const char *const brc_metric_names[BRC_METRIC_COUNT];
 
@@ -94,7 +94,10 @@ typedef struct brc_agent {
   brc_program *update_program;
   brc_exec *update_exec;
   bool given_noise;  // the update's noise is an input, not Philox
-  struct brc_tap { const char *name; brc_tensor *t; } taps[8];
+  struct brc_tap {
+    const char *name;
+    brc_tensor *t;
+  } taps[8];
   size_t tap_count;
   struct brc_inspect *inspect;
 } brc_agent;
@@ -105,7 +108,8 @@ typedef struct brc_agent_flags {
 } brc_agent_flags;
 
 // `config` is resolved. Parameters are zero until brc_agent_init or a load.
-brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc_device *device, brc_agent_flags flags);
+brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc_device *device,
+                            brc_agent_flags flags);
 void brc_agent_free(brc_agent *a);
 // Fresh networks from config.seed: orthogonal kernels, target = critic, alpha = init_temperature.
 brc_status brc_agent_init(brc_agent *a);
@@ -117,7 +121,8 @@ void brc_batch_free(brc_batch *b);
 brc_status brc_agent_write_batch(brc_agent *a, const brc_batch *b, bool async);
 // Dense [B,A] normals of the next update: target's (step 1) and actor's (step 4).
 brc_status brc_agent_write_noise(brc_agent *a, brc_dtype dtype, const void *target, const void *actor);
-brc_status brc_agent_update(brc_agent *a);  // one update on the batch last written; may return before it is done
+brc_status brc_agent_update(
+    brc_agent *a);  // one update on the batch last written; may return before it is done
 brc_status brc_agent_wait(brc_agent *a);
 brc_status brc_agent_metrics(brc_agent *a, double out[BRC_METRIC_COUNT]);  // of the last update
 brc_status brc_agent_alpha(brc_agent *a, double *alpha);                   // exp(log_alpha) now
@@ -129,8 +134,8 @@ brc_status brc_actor_create(brc_actor **out, brc_agent *a, uint32_t rows, brc_ac
 void brc_actor_free(brc_actor *x);
 // obs [rows,O], task [rows] (ignored with one task), noise [rows,A] or NULL, action out [rows,A] (all dense; obs, noise and
 // action of type `dtype`), value out [rows] or NULL. `step` picks the Philox draws.
-brc_status brc_actor_run(brc_actor *x, brc_dtype dtype, const void *obs, const int32_t *task, const void *noise, uint64_t step,
-                         void *action, void *value);
+brc_status brc_actor_run(brc_actor *x, brc_dtype dtype, const void *obs, const int32_t *task, const void *noise,
+                         uint64_t step, void *action, void *value);
 
 // Losses, entropy, q and gradient norms of BRC_INSPECT_ROWS rows (one task), applying nothing. `step` picks the noise.
 brc_status brc_agent_inspect(brc_agent *a, const brc_batch *b, uint64_t step, double out[BRC_METRIC_COUNT]);

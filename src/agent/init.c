@@ -35,9 +35,29 @@ static void orthonormal_rows(brc_pool *pool, float *v, uint32_t rows, uint32_t n
     float *panel = v + (size_t)r * n;
     for (int pass = 0; pass < 2; pass++) {
       if (r) {  // scratch [b, r] = panel Vᵀ; panel -= scratch V
-        brc_host_gemm(pool, &(brc_host_gemm_args){.tb = true, .m = b, .n = r, .k = n, .batch = 1, .a = panel, .b = v, .c = scratch, .lda = n, .ldb = n, .ldc = r});
+        brc_host_gemm(pool, &(brc_host_gemm_args){.tb = true,
+                                                  .m = b,
+                                                  .n = r,
+                                                  .k = n,
+                                                  .batch = 1,
+                                                  .a = panel,
+                                                  .b = v,
+                                                  .c = scratch,
+                                                  .lda = n,
+                                                  .ldb = n,
+                                                  .ldc = r});
         for (size_t i = 0; i < (size_t)b * r; i++) scratch[i] = -scratch[i];
-        brc_host_gemm(pool, &(brc_host_gemm_args){.m = b, .n = n, .k = r, .batch = 1, .a = scratch, .b = v, .c = panel, .lda = r, .ldb = n, .ldc = n, .accumulate = true});
+        brc_host_gemm(pool, &(brc_host_gemm_args){.m = b,
+                                                  .n = n,
+                                                  .k = r,
+                                                  .batch = 1,
+                                                  .a = scratch,
+                                                  .b = v,
+                                                  .c = panel,
+                                                  .lda = r,
+                                                  .ldb = n,
+                                                  .ldc = n,
+                                                  .accumulate = true});
       }
       orthonormal_panel(panel, b, n);
     }
@@ -45,31 +65,43 @@ static void orthonormal_rows(brc_pool *pool, float *v, uint32_t rows, uint32_t n
 }
 
 // K [in, out] with K'K = gain² I (in >= out) or KK' = gain² I.
-static void orthogonal(brc_pool *pool, float *kernel, uint32_t in, uint32_t out, double gain, float *v, float *scratch) {
+static void orthogonal(brc_pool *pool, float *kernel, uint32_t in, uint32_t out, double gain, float *v,
+                       float *scratch) {
   uint32_t rows = in < out ? in : out, n = in < out ? out : in;
   orthonormal_rows(pool, v, rows, n, scratch);
   for (uint32_t i = 0; i < in; i++)
-    for (uint32_t j = 0; j < out; j++) kernel[(size_t)i * out + j] = (float)(gain * v[in < out ? (size_t)i * n + j : (size_t)j * n + i]);
+    for (uint32_t j = 0; j < out; j++)
+      kernel[(size_t)i * out + j] = (float)(gain * v[in < out ? (size_t)i * n + j : (size_t)j * n + i]);
 }
 
 static brc_status init_param(brc_agent *a, brc_group *g, const brc_param *q, uint32_t number, brc_pool *pool) {
   uint64_t one = (uint64_t)q->rows * q->cols, n = one * q->members;
-  uint32_t small = q->rows < q->cols ? q->rows : q->cols, seed_lo = (uint32_t)a->config.seed, seed_hi = (uint32_t)(a->config.seed >> 32);
+  uint32_t small = q->rows < q->cols ? q->rows : q->cols, seed_lo = (uint32_t)a->config.seed,
+           seed_hi = (uint32_t)(a->config.seed >> 32);
   float *data = calloc(n, sizeof *data), *v = calloc(one + (size_t)PANEL * small, sizeof *v);
-  brc_status st = data && v ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory for the initial value of '%s'", q->name);
+  brc_status st =
+      data && v ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory for the initial value of '%s'", q->name);
   for (uint32_t e = 0; !st && e < q->members; e++) {
     float *x = data + e * one;
     if (q->init == BRC_INIT_ONE)
       for (uint64_t i = 0; i < one; i++) x[i] = 1;
     if (q->init == BRC_INIT_NORMAL || q->init == BRC_INIT_ORTHOGONAL)
-      for (uint64_t i = 0; i < one; i++) v[i] = brc_normal_at((uint32_t)i, number, e, BRC_STREAM_INIT, seed_lo, seed_hi);
+      for (uint64_t i = 0; i < one; i++)
+        v[i] = brc_normal_at((uint32_t)i, number, e, BRC_STREAM_INIT, seed_lo, seed_hi);
     if (q->init == BRC_INIT_NORMAL)
       for (uint64_t i = 0; i < one; i++) x[i] = (float)(q->gain * v[i]);
     if (q->init == BRC_INIT_ORTHOGONAL) orthogonal(pool, x, q->rows, q->cols, q->gain, v, v + one);
   }
   for (int r = 0; !st && r < BRC_ROLES; r++) {
     if (r != BRC_PARAM && !(r == BRC_TARGET && g->has_target)) continue;
-    brc_tensor t = {.name = q->name, .members = q->members, .rows = q->rows, .cols = q->cols, .pitch = q->pitch, .stride = q->stride, .storage = &g->storage[r], .offset = q->offset};
+    brc_tensor t = {.name = q->name,
+                    .members = q->members,
+                    .rows = q->rows,
+                    .cols = q->cols,
+                    .pitch = q->pitch,
+                    .stride = q->stride,
+                    .storage = &g->storage[r],
+                    .offset = q->offset};
     st = brc_tensor_write(a->device, &t, BRC_F32, data);
   }
   free(data);
@@ -84,10 +116,16 @@ brc_status brc_agent_init(brc_agent *a) {
   brc_group *groups[] = {&a->critic, &a->actor};
   uint32_t number = 0;
   for (size_t g = 0; g < BRC_COUNT(groups); g++)
-    for (size_t i = 0; !st && i < groups[g]->count; i++) st = init_param(a, groups[g], &groups[g]->params[i], number++, pool);
+    for (size_t i = 0; !st && i < groups[g]->count; i++)
+      st = init_param(a, groups[g], &groups[g]->params[i], number++, pool);
   brc_pool_destroy(pool);
   if (st) return st;
   double log_alpha = log(a->config.init_temperature);
-  brc_tensor t = {.name = "log_alpha", .members = 1, .rows = 1, .cols = 1, .pitch = 1, .storage = &a->temperature.storage[BRC_PARAM]};
+  brc_tensor t = {.name = "log_alpha",
+                  .members = 1,
+                  .rows = 1,
+                  .cols = 1,
+                  .pitch = 1,
+                  .storage = &a->temperature.storage[BRC_PARAM]};
   return brc_tensor_write(a->device, &t, BRC_F64, &log_alpha);
 }

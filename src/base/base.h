@@ -8,18 +8,18 @@
 #include <stdint.h>
 
 //------------------------ 1. Status -------------------------------------------
-#define BRC_STATUS_MAP(X)                                                                            \
-  X(OK, "ok")                                                                                        \
-  X(E_USAGE, "wrong usage")                                                                          \
-  X(E_NOMEM, "out of memory")                                                                        \
-  X(E_IO, "file error")                                                                              \
-  X(E_FORMAT, "malformed file")                                                                      \
-  X(E_SHAPE, "shape mismatch")                                                                       \
-  X(E_NOT_FOUND, "not found")                                                                        \
-  X(E_UNSUPPORTED, "not supported here")                                                             \
-  X(E_DEVICE, "device error")                                                                        \
-  X(E_VALUE, "bad value")                                                                            \
-  X(E_TOLERANCE, "tolerance exceeded")                                                               \
+#define BRC_STATUS_MAP(X)                \
+  X(OK, "ok")                            \
+  X(E_USAGE, "wrong usage")              \
+  X(E_NOMEM, "out of memory")            \
+  X(E_IO, "file error")                  \
+  X(E_FORMAT, "malformed file")          \
+  X(E_SHAPE, "shape mismatch")           \
+  X(E_NOT_FOUND, "not found")            \
+  X(E_UNSUPPORTED, "not supported here") \
+  X(E_DEVICE, "device error")            \
+  X(E_VALUE, "bad value")                \
+  X(E_TOLERANCE, "tolerance exceeded")   \
   X(E_STOPPED, "stopped on request")
 #define X(name, text) BRC_##name,
 typedef enum brc_status { BRC_STATUS_MAP(X) BRC_STATUS_COUNT } brc_status;
@@ -51,11 +51,12 @@ void brc_arena_free(brc_arena *a);
 // `bytes` zeroed bytes aligned to 64, or NULL with brc_fail(E_NOMEM) naming `what`. Free with free().
 void *brc_alloc_aligned(size_t bytes, const char *what);
 
-#define BRC_COUNT(array) (sizeof(array) / sizeof *(array))
+#define BRC_COUNT(array)    (sizeof(array) / sizeof *(array))
 #define BRC_ROUND_UP(x, to) (((x) + (to)-1) / (to) * (to))
 
 //------------------------ 3. Text, time ---------------------------------------
 double brc_now_s(void);  // monotonic clock
 // The `n` names in `names` nearest to `word` by edit distance, as "'a', 'b' or 'c'" in `out`; empty if none is near.
-void brc_nearest(const char *word, const char *const *names, size_t count, size_t n, char *out, size_t out_bytes);
+void brc_nearest(const char *word, const char *const *names, size_t count, size_t n, char *out,
+                 size_t out_bytes);
 #endif

@@ -15,7 +15,8 @@ typedef struct brc_file_writer {
 } brc_file_writer;
 brc_status brc_file_begin(brc_file_writer *w, const char *path);
 brc_status brc_file_write(brc_file_writer *w, const void *data, size_t bytes);
-brc_status brc_file_commit(brc_file_writer *w);  // on failure the old file is untouched and the temporary one removed
+brc_status brc_file_commit(
+    brc_file_writer *w);  // on failure the old file is untouched and the temporary one removed
 void brc_file_abort(brc_file_writer *w);
 // The three above for one block of memory.
 brc_status brc_file_write_all(const char *path, const void *data, size_t bytes);

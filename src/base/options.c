@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *field(const brc_option_set *s, size_t t, const brc_option *o) { return (char *)s->tables[t].target + o->offset; }
+static void *field(const brc_option_set *s, size_t t, const brc_option *o) {
+  return (char *)s->tables[t].target + o->offset;
+}
 
 // Names match with - and _ alike.
 static bool same(const char *a, const char *b) {
@@ -35,11 +37,14 @@ static brc_status assign(void *at, const brc_option *o, const char *value) {
   char *end = NULL;
   errno = 0;
   if (o->type == BRC_OPT_FLAG) {
-    if (!allowed("true|false|1|0|on|off", value)) return brc_fail(BRC_E_USAGE, "option --%s: '%s' is not true or false", o->name, value);
+    if (!allowed("true|false|1|0|on|off", value))
+      return brc_fail(BRC_E_USAGE, "option --%s: '%s' is not true or false", o->name, value);
     *(bool *)at = allowed("true|1|on", value);
   } else if (o->type == BRC_OPT_TEXT) {
-    if (o->choices && !allowed(o->choices, value)) return brc_fail(BRC_E_USAGE, "option --%s: '%s' is not one of %s", o->name, value, o->choices);
-    if (strlen(value) >= BRC_TEXT) return brc_fail(BRC_E_USAGE, "option --%s: the value is longer than %d bytes", o->name, BRC_TEXT - 1);
+    if (o->choices && !allowed(o->choices, value))
+      return brc_fail(BRC_E_USAGE, "option --%s: '%s' is not one of %s", o->name, value, o->choices);
+    if (strlen(value) >= BRC_TEXT)
+      return brc_fail(BRC_E_USAGE, "option --%s: the value is longer than %d bytes", o->name, BRC_TEXT - 1);
     strcpy(at, value);
   } else {
     double x = strtod(value, &end);
@@ -51,17 +56,22 @@ static brc_status assign(void *at, const brc_option *o, const char *value) {
       if (*int_end) whole = fabs(x) < 9e15 ? (long long)x : 0;
     }
     if (end == value || *end || isnan(x) || (is_int && (double)whole != x && fabs(x) < 9e15))
-      return brc_fail(BRC_E_USAGE, "option --%s: '%s' is not %s", o->name, value, is_int ? "a whole number" : "a number");
-    if (x < o->lo || x > o->hi) return brc_fail(BRC_E_USAGE, "option --%s: %s is outside %.15g .. %.15g", o->name, value, o->lo, o->hi);
-    if (is_int) *(int64_t *)at = whole;
-    else *(double *)at = x;
+      return brc_fail(BRC_E_USAGE, "option --%s: '%s' is not %s", o->name, value,
+                      is_int ? "a whole number" : "a number");
+    if (x < o->lo || x > o->hi)
+      return brc_fail(BRC_E_USAGE, "option --%s: %s is outside %.15g .. %.15g", o->name, value, o->lo, o->hi);
+    if (is_int)
+      *(int64_t *)at = whole;
+    else
+      *(double *)at = x;
   }
   return BRC_OK;
 }
 
 void brc_options_default(const brc_option_set *s) {
   for (size_t t = 0; t < s->count; t++)
-    for (size_t i = 0; i < s->tables[t].count; i++) assign(field(s, t, &s->tables[t].rows[i]), &s->tables[t].rows[i], s->tables[t].rows[i].fallback);
+    for (size_t i = 0; i < s->tables[t].count; i++)
+      assign(field(s, t, &s->tables[t].rows[i]), &s->tables[t].rows[i], s->tables[t].rows[i].fallback);
 }
 
 brc_status brc_option_set_text(const brc_option_set *s, const char *name, const char *value) {
@@ -71,18 +81,22 @@ brc_status brc_option_set_text(const brc_option_set *s, const char *name, const 
   const char *names[256];
   size_t n = 0;
   for (t = 0; t < s->count; t++)
-    for (size_t i = 0; i < s->tables[t].count && n < BRC_COUNT(names); i++) names[n++] = s->tables[t].rows[i].name;
+    for (size_t i = 0; i < s->tables[t].count && n < BRC_COUNT(names); i++)
+      names[n++] = s->tables[t].rows[i].name;
   char near[256];
   brc_nearest(name, names, n, 2, near, sizeof near);
-  return brc_fail(BRC_E_USAGE, "option --%s is unknown%s%s%s", name, *near ? "; did you mean " : "", near, *near ? "?" : "; see --help");
+  return brc_fail(BRC_E_USAGE, "option --%s is unknown%s%s%s", name, *near ? "; did you mean " : "", near,
+                  *near ? "?" : "; see --help");
 }
 
-brc_status brc_options_parse(const brc_option_set *s, int argc, char **argv, const char **words, size_t max, size_t *count, char *given) {
+brc_status brc_options_parse(const brc_option_set *s, int argc, char **argv, const char **words, size_t max,
+                             size_t *count, char *given) {
   *count = 0;
   if (given) *given = 0;
   for (int i = 0; i < argc; i++) {
     if (strncmp(argv[i], "--", 2) || !argv[i][2]) {
-      if (argv[i][0] == '-' && argv[i][1]) return brc_fail(BRC_E_USAGE, "'%s': options are written --name value; see --help", argv[i]);
+      if (argv[i][0] == '-' && argv[i][1])
+        return brc_fail(BRC_E_USAGE, "'%s': options are written --name value; see --help", argv[i]);
       if (*count == max) return brc_fail(BRC_E_USAGE, "'%s': too many arguments (at most %zu)", argv[i], max);
       words[(*count)++] = argv[i];
       continue;
@@ -93,7 +107,8 @@ brc_status brc_options_parse(const brc_option_set *s, int argc, char **argv, con
     snprintf(name, sizeof name, "%.*s", n, argv[i] + 2);
     size_t t;
     const brc_option *o = lookup(s, name, &t);
-    if (o && o->type == BRC_OPT_FLAG && !value) value = "true";
+    if (o && o->type == BRC_OPT_FLAG && !value)
+      value = "true";
     else if (o && !value) {
       if (i + 1 >= argc) return brc_fail(BRC_E_USAGE, "option --%s needs a value", name);
       value = argv[++i];
@@ -133,10 +148,14 @@ void brc_options_to_json(const brc_option_set *s, cJSON *object) {
       void *at = field(s, t, o);
       char name[64];
       json_name(o, name, sizeof name);
-      if (o->type == BRC_OPT_INT) cJSON_AddNumberToObject(object, name, (double)*(int64_t *)at);
-      else if (o->type == BRC_OPT_REAL) cJSON_AddNumberToObject(object, name, *(double *)at);
-      else if (o->type == BRC_OPT_FLAG) cJSON_AddBoolToObject(object, name, *(bool *)at);
-      else cJSON_AddStringToObject(object, name, at);
+      if (o->type == BRC_OPT_INT)
+        cJSON_AddNumberToObject(object, name, (double)*(int64_t *)at);
+      else if (o->type == BRC_OPT_REAL)
+        cJSON_AddNumberToObject(object, name, *(double *)at);
+      else if (o->type == BRC_OPT_FLAG)
+        cJSON_AddBoolToObject(object, name, *(bool *)at);
+      else
+        cJSON_AddStringToObject(object, name, at);
     }
 }
 
@@ -149,10 +168,14 @@ brc_status brc_options_from_json(const brc_option_set *s, const cJSON *object) {
       const cJSON *v = cJSON_GetObjectItemCaseSensitive(object, name);
       if (!v) continue;
       const char *value = text;
-      if (cJSON_IsNumber(v)) snprintf(text, sizeof text, "%.17g", v->valuedouble);
-      else if (cJSON_IsBool(v)) value = cJSON_IsTrue(v) ? "true" : "false";
-      else if (cJSON_IsString(v)) value = v->valuestring;
-      else return brc_fail(BRC_E_FORMAT, "'%s' is neither a number, a truth value nor a text", name);
+      if (cJSON_IsNumber(v))
+        snprintf(text, sizeof text, "%.17g", v->valuedouble);
+      else if (cJSON_IsBool(v))
+        value = cJSON_IsTrue(v) ? "true" : "false";
+      else if (cJSON_IsString(v))
+        value = v->valuestring;
+      else
+        return brc_fail(BRC_E_FORMAT, "'%s' is neither a number, a truth value nor a text", name);
       brc_status st = assign(field(s, t, o), o, value);
       if (st) return st;
     }

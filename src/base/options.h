@@ -9,7 +9,7 @@ typedef enum brc_option_type { BRC_OPT_INT, BRC_OPT_REAL, BRC_OPT_TEXT, BRC_OPT_
 typedef struct brc_option {
   const char *name;  // "actor-width", given as --actor-width N; in JSON "actor_width"
   brc_option_type type;
-  size_t offset;     // of the field: int64_t, double, char[BRC_TEXT], bool
+  size_t offset;  // of the field: int64_t, double, char[BRC_TEXT], bool
   double lo, hi;
   const char *fallback;  // default, as text
   const char *choices;   // texts: "l2|l1", or NULL: anything
@@ -19,7 +19,12 @@ typedef struct brc_option {
 
 // A set of tables with the structs that they fill.
 typedef struct brc_option_set {
-  struct { const brc_option *rows; size_t count; void *target; const char *title; } tables[4];
+  struct {
+    const brc_option *rows;
+    size_t count;
+    void *target;
+    const char *title;
+  } tables[4];
   size_t count;
 } brc_option_set;
 
@@ -28,7 +33,8 @@ void brc_options_default(const brc_option_set *s);
 brc_status brc_option_set_text(const brc_option_set *s, const char *name, const char *value);
 // --name value, --name=value, --flag. Consumes argv; words without -- are collected into words[*count] (at most max).
 // given (may be NULL): appends the names of the options seen, comma-separated, to a buffer of BRC_TEXT bytes.
-brc_status brc_options_parse(const brc_option_set *s, int argc, char **argv, const char **words, size_t max, size_t *count, char *given);
+brc_status brc_options_parse(const brc_option_set *s, int argc, char **argv, const char **words, size_t max,
+                             size_t *count, char *given);
 void brc_options_help(const brc_option_set *s);
 // {"actor_width": 256, ...} into an object; back from one (unknown keys are ignored, wrong types are E_FORMAT).
 void brc_options_to_json(const brc_option_set *s, cJSON *object);

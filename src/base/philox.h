@@ -10,13 +10,21 @@
 #include <string.h>
 typedef uint32_t brc_uint;
 #define BRC_FN static inline
-static inline float brc_bits_float(brc_uint x) { float f; memcpy(&f, &x, 4); return f; }
-static inline brc_uint brc_float_bits(float x) { brc_uint u; memcpy(&u, &x, 4); return u; }
+static inline float brc_bits_float(brc_uint x) {
+  float f;
+  memcpy(&f, &x, 4);
+  return f;
+}
+static inline brc_uint brc_float_bits(float x) {
+  brc_uint u;
+  memcpy(&u, &x, 4);
+  return u;
+}
 static inline brc_uint brc_mul_hi(brc_uint a, brc_uint b) { return (brc_uint)(((uint64_t)a * b) >> 32); }
 #elif defined(__OPENCL_VERSION__)
 #pragma OPENCL FP_CONTRACT OFF
 typedef uint brc_uint;
-#define BRC_FN static inline
+#define BRC_FN            static inline
 #define brc_bits_float(x) as_float(x)
 #define brc_float_bits(x) as_uint(x)
 #define brc_mul_hi(a, b)  mul_hi(a, b)
@@ -32,7 +40,9 @@ typedef uint brc_uint;
 #define BRC_STREAM_ENV          6u
 #define BRC_STREAM_EVAL         7u
 
-typedef struct brc_u4 { brc_uint x, y, z, w; } brc_u4;
+typedef struct brc_u4 {
+  brc_uint x, y, z, w;
+} brc_u4;
 
 BRC_FN brc_u4 brc_philox(brc_uint c0, brc_uint c1, brc_uint c2, brc_uint c3, brc_uint k0, brc_uint k1) {
   for (int round = 0; round < 10; round++) {
@@ -46,7 +56,10 @@ BRC_FN brc_u4 brc_philox(brc_uint c0, brc_uint c1, brc_uint c2, brc_uint c3, brc
     k1 += 0xBB67AE85u;
   }
   brc_u4 r;
-  r.x = c0; r.y = c1; r.z = c2; r.w = c3;
+  r.x = c0;
+  r.y = c1;
+  r.z = c2;
+  r.w = c3;
   return r;
 }
 
@@ -84,7 +97,9 @@ BRC_FN float brc_sqrt_newton(float x) {
   return x * y;
 }
 
-typedef struct brc_f2 { float x, y; } brc_f2;
+typedef struct brc_f2 {
+  float x, y;
+} brc_f2;
 
 // Two standard normals from two words (Box and Muller): radius from the first, angle from the second.
 BRC_FN brc_f2 brc_normal2(brc_uint a, brc_uint b) {
@@ -111,7 +126,8 @@ BRC_FN brc_f2 brc_normal2(brc_uint a, brc_uint b) {
 }
 
 // Normal number `element` of (seed, stream, step): four to a Philox block.
-BRC_FN float brc_normal_at(brc_uint element, brc_uint step_lo, brc_uint step_hi, brc_uint stream, brc_uint seed_lo, brc_uint seed_hi) {
+BRC_FN float brc_normal_at(brc_uint element, brc_uint step_lo, brc_uint step_hi, brc_uint stream,
+                           brc_uint seed_lo, brc_uint seed_hi) {
   brc_u4 r = brc_philox(element >> 2, step_lo, step_hi, stream, seed_lo, seed_hi);
   brc_f2 z = (element & 2u) != 0u ? brc_normal2(r.z, r.w) : brc_normal2(r.x, r.y);
   return (element & 1u) != 0u ? z.y : z.x;

@@ -42,7 +42,8 @@ struct brc_pool {
 
   int threads;
   double spin_s;
-  pthread_mutex_t turn;  // held by the caller of a run: others wait, e.g. the trainer while a device's thread computes
+  pthread_mutex_t
+      turn;  // held by the caller of a run: others wait, e.g. the trainer while a device's thread computes
   pthread_mutex_t lock;
   pthread_cond_t wake, done;
   struct worker *workers;  // threads - 1

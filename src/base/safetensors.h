@@ -4,7 +4,15 @@
 #define BRC_SAFETENSORS_H
 #include "base/base.h"
 
-typedef enum brc_st_dtype { BRC_ST_F32, BRC_ST_F64, BRC_ST_I32, BRC_ST_U8, BRC_ST_I64, BRC_ST_U32, BRC_ST_U64 } brc_st_dtype;
+typedef enum brc_st_dtype {
+  BRC_ST_F32,
+  BRC_ST_F64,
+  BRC_ST_I32,
+  BRC_ST_U8,
+  BRC_ST_I64,
+  BRC_ST_U32,
+  BRC_ST_U64
+} brc_st_dtype;
 size_t brc_st_dtype_bytes(brc_st_dtype t);
 
 typedef struct brc_st_tensor {
@@ -20,9 +28,10 @@ typedef struct brc_st_file brc_st_file;
 brc_status brc_st_open(brc_st_file **out, const char *path);
 void brc_st_close(brc_st_file *f);
 size_t brc_st_count(const brc_st_file *f);
-const brc_st_tensor *brc_st_at(const brc_st_file *f, size_t i);                 // in name order
-const brc_st_tensor *brc_st_find(const brc_st_file *f, const char *fmt, ...) BRC_PRINTF(2, 3);  // NULL if absent
-const char *brc_st_meta(const brc_st_file *f, const char *key);                 // NULL if absent
+const brc_st_tensor *brc_st_at(const brc_st_file *f, size_t i);  // in name order
+const brc_st_tensor *brc_st_find(const brc_st_file *f, const char *fmt, ...)
+    BRC_PRINTF(2, 3);                                            // NULL if absent
+const char *brc_st_meta(const brc_st_file *f, const char *key);  // NULL if absent
 const char *brc_st_path(const brc_st_file *f);
 // Numbers of the metadata; E_FORMAT naming the file and key if absent or malformed or outside [lo, hi].
 brc_status brc_st_meta_int(const brc_st_file *f, const char *key, long lo, long hi, long *out);
@@ -30,16 +39,18 @@ brc_status brc_st_meta_real(const brc_st_file *f, const char *key, double *out);
 // Element i as double, whatever the type.
 double brc_st_get(const brc_st_tensor *t, uint64_t i);
 // A tensor that must be there with this type and element count; E_FORMAT otherwise.
-brc_status brc_st_need(const brc_st_file *f, brc_st_dtype dtype, uint64_t count, const brc_st_tensor **out, const char *fmt, ...)
-    BRC_PRINTF(5, 6);
+brc_status brc_st_need(const brc_st_file *f, brc_st_dtype dtype, uint64_t count, const brc_st_tensor **out,
+                       const char *fmt, ...) BRC_PRINTF(5, 6);
 
 // Writer: collect tensors (data is borrowed until brc_st_write), then write the file atomically, sorted by name.
 typedef struct brc_st_writer brc_st_writer;
 brc_status brc_st_writer_new(brc_st_writer **out);
 brc_status brc_st_writer_meta(brc_st_writer *w, const char *key, const char *value);
-brc_status brc_st_writer_add(brc_st_writer *w, const char *name, brc_st_dtype t, int rank, const uint64_t *shape, const void *data);
+brc_status brc_st_writer_add(brc_st_writer *w, const char *name, brc_st_dtype t, int rank,
+                             const uint64_t *shape, const void *data);
 // As add, but the writer keeps its own copy of the data.
-brc_status brc_st_writer_copy(brc_st_writer *w, const char *name, brc_st_dtype t, int rank, const uint64_t *shape, const void *data);
+brc_status brc_st_writer_copy(brc_st_writer *w, const char *name, brc_st_dtype t, int rank,
+                              const uint64_t *shape, const void *data);
 brc_status brc_st_write(brc_st_writer *w, const char *path);
 void brc_st_writer_free(brc_st_writer *w);
 #endif

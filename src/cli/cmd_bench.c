@@ -33,17 +33,22 @@ static void print_json(cJSON *o) {
 
 //------------------------ 1. Rates of a device ------------------------------------
 // Seconds of one product op of this kind and shape (batch members), median over about `budget_s`.
-static brc_status time_gemm(brc_device *d, brc_op_kind kind, uint32_t m, uint32_t n, uint32_t k, uint32_t batch, double budget_s, double *seconds) {
+static brc_status time_gemm(brc_device *d, brc_op_kind kind, uint32_t m, uint32_t n, uint32_t k, uint32_t batch,
+                            double budget_s, double *seconds) {
   const brc_backend *b = d->backend;
-  uint32_t ar = kind == BRC_OP_dense_dw ? k : m, ac = kind == BRC_OP_dense_dw ? m : k, br = kind == BRC_OP_dense_dx ? n : k, bc = kind == BRC_OP_dense_dx ? k : n;
+  uint32_t ar = kind == BRC_OP_dense_dw ? k : m, ac = kind == BRC_OP_dense_dw ? m : k,
+           br = kind == BRC_OP_dense_dx ? n : k, bc = kind == BRC_OP_dense_dx ? k : n;
   uint32_t pa = brc_pitch(ac), pb = brc_pitch(bc), pc = brc_pitch(n);
-  brc_storage s[3] = {{.name = "a", .elements = (uint64_t)batch * ar * pa}, {.name = "b", .elements = (uint64_t)batch * br * pb}, {.name = "c", .elements = (uint64_t)batch * m * pc}};
+  brc_storage s[3] = {{.name = "a", .elements = (uint64_t)batch * ar * pa},
+                      {.name = "b", .elements = (uint64_t)batch * br * pb},
+                      {.name = "c", .elements = (uint64_t)batch * m * pc}};
   brc_program *p = NULL;
   brc_exec *e = NULL;
   brc_status st = brc_program_create(&p, "gemm");
   for (int i = 0; !st && i < 3; i++) st = brc_storage_alloc(d, &s[i]);
   if (!st) {
-    brc_tensor *x = brc_external(p, &s[0], "a", 0, batch, ar, ac, pa, (uint64_t)ar * pa), *y = brc_external(p, &s[1], "b", 0, batch, br, bc, pb, (uint64_t)br * pb);
+    brc_tensor *x = brc_external(p, &s[0], "a", 0, batch, ar, ac, pa, (uint64_t)ar * pa),
+               *y = brc_external(p, &s[1], "b", 0, batch, br, bc, pb, (uint64_t)br * pb);
     brc_tensor *z = brc_external(p, &s[2], "c", 0, batch, m, n, pc, (uint64_t)m * pc);
     if (kind == BRC_OP_dense) brc_dense(p, x, y, NULL);
     if (kind == BRC_OP_dense_dx) brc_dense_dx(p, x, y, z, false);
@@ -54,7 +59,8 @@ static brc_status time_gemm(brc_device *d, brc_op_kind kind, uint32_t m, uint32_
   for (int i = 0; !st && i < 2; i++) {
     float *data = malloc(s[i].elements * 4);
     if (!data) st = brc_fail(BRC_E_NOMEM, "out of memory");
-    for (uint64_t j = 0; !st && j < s[i].elements; j++) data[j] = (float)((j * 2654435761u >> 8) & 0xffff) * 3e-5f - 1;
+    for (uint64_t j = 0; !st && j < s[i].elements; j++)
+      data[j] = (float)((j * 2654435761u >> 8) & 0xffff) * 3e-5f - 1;
     if (!st) st = b->write(d, s[i].buffer, 0, s[i].elements, data, false);
     free(data);
   }
@@ -119,7 +125,9 @@ static brc_status fill_replay(brc_replay *r, const brc_agent_config *c, uint32_t
   fill(action, a, 1, false);
   for (uint32_t i = 0; !st && i < rows; i++) {
     memcpy(obs, next, o * sizeof *obs);
-    for (size_t k = 0; k < o; k++) next[k] = (float)((i * 2654435761u + k * 40503u) >> 8 & 0xffff) * 6e-5f - 2;  // cheap: only its size matters
+    for (size_t k = 0; k < o; k++)
+      next[k] =
+          (float)((i * 2654435761u + k * 40503u) >> 8 & 0xffff) * 6e-5f - 2;  // cheap: only its size matters
     for (size_t k = 0; k < t; k++) reward[k] = (float)(i % 97) / 97;
     st = brc_replay_insert(r, obs, action, reward, mask, next, NULL);
   }
@@ -144,8 +152,15 @@ static brc_status learn(update_bench *x, double *submit_s) {
   brc_status st = brc_replay_sample(x->replay, x->utd * b, 1, ++x->step, 0, x->pairs);
   for (uint32_t u = 0; !st && u < x->utd; u++) {
     brc_batch *t = &x->batches[u];
-    brc_replay_batch out = {.obs = t->obs, .next_obs = t->next_obs, .action = t->action, .reward = t->reward, .mask = t->mask, .task = t->task,
-                            .obs_pitch = t->pitch_obs, .next_obs_pitch = t->pitch_obs, .action_pitch = t->pitch_action};
+    brc_replay_batch out = {.obs = t->obs,
+                            .next_obs = t->next_obs,
+                            .action = t->action,
+                            .reward = t->reward,
+                            .mask = t->mask,
+                            .task = t->task,
+                            .obs_pitch = t->pitch_obs,
+                            .next_obs_pitch = t->pitch_obs,
+                            .action_pitch = t->pitch_action};
     st = brc_replay_gather(x->replay, x->pool, b, x->pairs + 2 * (size_t)u * b, &out);
     if (!st) st = brc_agent_write_batch(x->agent, t, true);
     double t0 = brc_now_s();
@@ -191,7 +206,11 @@ static cJSON *profile_rows(update_bench *x, size_t reps, double *total_s) {
 
 // The per-op rows by kind of op, longest first.
 static void print_profile(const cJSON *list) {
-  struct { const char *name; double ms, gf, gb; int n; } kinds[BRC_OP_COUNT] = {0};
+  struct {
+    const char *name;
+    double ms, gf, gb;
+    int n;
+  } kinds[BRC_OP_COUNT] = {0};
   const cJSON *row;
   cJSON_ArrayForEach(row, list) {
     const char *op = cJSON_GetObjectItem(row, "op")->valuestring;
@@ -210,7 +229,8 @@ static void print_profile(const cJSON *list) {
     for (int k = 0; k < BRC_OP_COUNT; k++)
       if (kinds[k].name && (best < 0 || kinds[k].ms > kinds[best].ms)) best = k;
     if (best < 0) break;
-    printf("  %-22s %6d %10.3f %10.1f %10.1f\n", kinds[best].name, kinds[best].n, kinds[best].ms, kinds[best].gf / kinds[best].ms, kinds[best].gb / kinds[best].ms);
+    printf("  %-22s %6d %10.3f %10.1f %10.1f\n", kinds[best].name, kinds[best].n, kinds[best].ms,
+           kinds[best].gf / kinds[best].ms, kinds[best].gb / kinds[best].ms);
     kinds[best].name = NULL;
   }
 }
@@ -220,15 +240,18 @@ static void print_memory(const brc_agent *a, cJSON *o, bool json) {
   const brc_group *groups[] = {&a->critic, &a->actor, &a->temperature};
   for (size_t g = 0; g < BRC_COUNT(groups); g++)
     for (int r = 0; r < BRC_ROLES; r++) state += groups[g]->storage[r].buffer ? groups[g]->elements * 4 : 0;
-  uint64_t arena = a->update_program->arena_elements * 4, whole = a->update_program->arena_unplanned * 4, batch = a->batch.elements * 4;
+  uint64_t arena = a->update_program->arena_elements * 4, whole = a->update_program->arena_unplanned * 4,
+           batch = a->batch.elements * 4;
   cJSON *m = cJSON_AddObjectToObject(o, "memory");
   cJSON_AddNumberToObject(m, "state_bytes", (double)state);
   cJSON_AddNumberToObject(m, "activation_bytes", (double)arena);
   cJSON_AddNumberToObject(m, "activation_bytes_without_sharing", (double)whole);
   cJSON_AddNumberToObject(m, "batch_bytes", (double)batch);
   if (!json)
-    printf("\n  memory on the device: state %.1f MB (parameters, gradients, moments, target), activations %.1f MB (%.1f MB without sharing), batch %.1f MB\n", (double)state * 1e-6,
-           (double)arena * 1e-6, (double)whole * 1e-6, (double)batch * 1e-6);
+    printf(
+        "\n  memory on the device: state %.1f MB (parameters, gradients, moments, target), activations %.1f MB "
+        "(%.1f MB without sharing), batch %.1f MB\n",
+        (double)state * 1e-6, (double)arena * 1e-6, (double)whole * 1e-6, (double)batch * 1e-6);
 }
 
 static brc_status bench_update(const brc_train_config *c, const bench_options *o) {
@@ -242,7 +265,9 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
   if (!st) st = brc_agent_create(&x.agent, a, x.device, (brc_agent_flags){0});
   double compiled = brc_now_s() - began;
   if (!st) st = brc_agent_init(x.agent);
-  if (!st) st = brc_replay_create(&x.replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim, rows, 1);
+  if (!st)
+    st = brc_replay_create(&x.replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim, rows,
+                           1);
   if (!st) st = fill_replay(x.replay, a, rows);
   x.batches = calloc(x.utd, sizeof *x.batches);
   x.pairs = calloc((size_t)x.utd * (size_t)a->batch * 2, sizeof *x.pairs);
@@ -263,7 +288,8 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
   if (!st) st = time_gemm(x.device, BRC_OP_dense, b, w, w, (uint32_t)a->ensemble, 0.5, &gemm_s);
   if (!st) st = copy_rate(x.device, &copy);
   if (!st) {
-    double flops = brc_program_gemm_flops(x.agent->update_program), gemm = 2.0 * b * w * w * (double)a->ensemble / gemm_s;
+    double flops = brc_program_gemm_flops(x.agent->update_program),
+           gemm = 2.0 * b * w * w * (double)a->ensemble / gemm_s;
     cJSON *r = cJSON_CreateObject();
     cJSON_AddStringToObject(r, "backend", x.device->backend->name);
     cJSON_AddStringToObject(r, "device", x.device->info.name);
@@ -271,24 +297,51 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
     cJSON_AddStringToObject(r, "precision", c->precision);
     const char *const *providers = x.device->backend->gemm_providers(x.device);
     cJSON_AddStringToObject(r, "gemm", *c->gemm ? c->gemm : providers[0]);
-    struct { const char *name; double value; } numbers[] = {
-        {"width", (double)a->width}, {"actor_width", (double)a->actor_width}, {"batch", (double)a->batch}, {"tasks", (double)a->tasks}, {"obs", (double)a->obs_dim}, {"act", (double)a->action_dim},
-        {"ms_per_update", ms}, {"min_ms", least * 1e3}, {"updates_per_s", 1e3 / ms}, {"tflops", flops / ms * 1e-9}, {"gflops", flops / ms * 1e-6}, {"gflop_per_update", flops * 1e-9},
-        {"launches_per_update", (double)x.agent->update_program->op_count}, {"host_submit_us", submit / (double)o->reps / x.utd * 1e6}, {"compile_s", compiled},
-        {"device_gemm_gflops", gemm * 1e-9}, {"device_copy_gbytes_per_s", copy * 1e-9}, {"fraction_of_gemm_rate", flops / (ms * 1e-3) / gemm}, {"profiled_ms", profiled * 1e3}};
-    for (size_t i = 0; i < BRC_COUNT(numbers); i++) cJSON_AddNumberToObject(r, numbers[i].name, numbers[i].value);
+    struct {
+      const char *name;
+      double value;
+    } numbers[] = {{"width", (double)a->width},
+                   {"actor_width", (double)a->actor_width},
+                   {"batch", (double)a->batch},
+                   {"tasks", (double)a->tasks},
+                   {"obs", (double)a->obs_dim},
+                   {"act", (double)a->action_dim},
+                   {"ms_per_update", ms},
+                   {"min_ms", least * 1e3},
+                   {"updates_per_s", 1e3 / ms},
+                   {"tflops", flops / ms * 1e-9},
+                   {"gflops", flops / ms * 1e-6},
+                   {"gflop_per_update", flops * 1e-9},
+                   {"launches_per_update", (double)x.agent->update_program->op_count},
+                   {"host_submit_us", submit / (double)o->reps / x.utd * 1e6},
+                   {"compile_s", compiled},
+                   {"device_gemm_gflops", gemm * 1e-9},
+                   {"device_copy_gbytes_per_s", copy * 1e-9},
+                   {"fraction_of_gemm_rate", flops / (ms * 1e-3) / gemm},
+                   {"profiled_ms", profiled * 1e3}};
+    for (size_t i = 0; i < BRC_COUNT(numbers); i++)
+      cJSON_AddNumberToObject(r, numbers[i].name, numbers[i].value);
     if (!o->json) {
-      printf("update on %s (%s), %s: W %lld, B %lld, T %lld, obs %lld, act %lld\n", x.device->info.name, x.device->backend->name, c->precision, (long long)a->width, (long long)a->batch,
+      printf("update on %s (%s), %s: W %lld, B %lld, T %lld, obs %lld, act %lld\n", x.device->info.name,
+             x.device->backend->name, c->precision, (long long)a->width, (long long)a->batch,
              (long long)a->tasks, (long long)a->obs_dim, (long long)a->action_dim);
-      printf("  %.3f ms per update (least %.3f), %.2f updates/s, %.1f GFLOP/s of products (%.2f GFLOP per update)\n", ms, least * 1e3, 1e3 / ms, flops / ms * 1e-6, flops * 1e-9);
-      printf("  device: products %.1f GFLOP/s at %u x %u x %u (%.0f%% reached over the whole update), copy %.1f GB/s; %zu ops; compiled in %.2f s\n", gemm * 1e-9, b, w, w,
-             100 * flops / (ms * 1e-3) / gemm, copy * 1e-9, x.agent->update_program->op_count, compiled);
+      printf(
+          "  %.3f ms per update (least %.3f), %.2f updates/s, %.1f GFLOP/s of products (%.2f GFLOP per "
+          "update)\n",
+          ms, least * 1e3, 1e3 / ms, flops / ms * 1e-6, flops * 1e-9);
+      printf(
+          "  device: products %.1f GFLOP/s at %u x %u x %u (%.0f%% reached over the whole update), copy %.1f "
+          "GB/s; %zu ops; compiled in %.2f s\n",
+          gemm * 1e-9, b, w, w, 100 * flops / (ms * 1e-3) / gemm, copy * 1e-9,
+          x.agent->update_program->op_count, compiled);
       print_profile(ops);
     }
     cJSON_AddItemToObject(r, "ops", ops);
     if (o->memory || o->json) print_memory(x.agent, r, o->json);
-    if (o->json) print_json(r);
-    else cJSON_Delete(r);
+    if (o->json)
+      print_json(r);
+    else
+      cJSON_Delete(r);
   } else {
     cJSON_Delete(ops);
   }
@@ -304,16 +357,30 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
 }
 
 //------------------------ 3. bench gemm -------------------------------------------
-typedef struct shape { uint32_t m, n, k, batch; const char *what; } shape;
+typedef struct shape {
+  uint32_t m, n, k, batch;
+  const char *what;
+} shape;
 
 // Every provider at the products of an update (or at one given shape), three layouts each.
 static brc_status bench_gemm(brc_train_config *c, const bench_options *o) {
-  static const struct { brc_op_kind kind; const char *name; } layouts[] = {{BRC_OP_dense, "NN y = x K"}, {BRC_OP_dense_dx, "NT dx = dy K'"}, {BRC_OP_dense_dw, "TN dK = x' dy"}};
+  static const struct {
+    brc_op_kind kind;
+    const char *name;
+  } layouts[] = {
+      {BRC_OP_dense, "NN y = x K"}, {BRC_OP_dense_dx, "NT dx = dy K'"}, {BRC_OP_dense_dw, "TN dK = x' dy"}};
   const brc_agent_config *a = &c->agent;
-  uint32_t b = (uint32_t)a->batch, w = (uint32_t)a->width, e = (uint32_t)a->ensemble, in = (uint32_t)(a->obs_dim + a->action_dim + (a->tasks > 1 ? a->embedding_dim : 0));
-  shape shapes[] = {{b, w, in, e, "critic/input"}, {b, w, w, e, "critic/block"}, {b, (uint32_t)a->atoms, w, e, "critic/output"}, {b, (uint32_t)a->actor_width, (uint32_t)a->actor_width, 1, "actor/block"}};
+  uint32_t b = (uint32_t)a->batch, w = (uint32_t)a->width, e = (uint32_t)a->ensemble,
+           in = (uint32_t)(a->obs_dim + a->action_dim + (a->tasks > 1 ? a->embedding_dim : 0));
+  shape shapes[] = {{b, w, in, e, "critic/input"},
+                    {b, w, w, e, "critic/block"},
+                    {b, (uint32_t)a->atoms, w, e, "critic/output"},
+                    {b, (uint32_t)a->actor_width, (uint32_t)a->actor_width, 1, "actor/block"}};
   size_t count = BRC_COUNT(shapes);
-  if (o->m) shapes[0] = (shape){(uint32_t)o->m, (uint32_t)o->n, (uint32_t)o->k, (uint32_t)(o->batch ? o->batch : 1), "given"}, count = 1;
+  if (o->m)
+    shapes[0] =
+        (shape){(uint32_t)o->m, (uint32_t)o->n, (uint32_t)o->k, (uint32_t)(o->batch ? o->batch : 1), "given"},
+    count = 1;
   brc_device *d;
   brc_status st = brc_open_device(c, NULL, &d);
   if (st) return st;
@@ -322,7 +389,9 @@ static brc_status bench_gemm(brc_train_config *c, const bench_options *o) {
   snprintf(forced, sizeof forced, "%s", c->gemm);
   for (const char *const *p = d->backend->gemm_providers(d); *p && providers < BRC_COUNT(names); p++)
     if (!*forced || !strcmp(forced, *p)) snprintf(names[providers++], sizeof *names, "%s", *p);
-  if (!o->json) printf("products on %s (%s)\n  %-14s %-14s %-16s %6s %6s %6s %3s %10s %10s\n", d->info.name, d->backend->name, "provider", "layout", "where", "m", "n", "k", "E", "ms", "GFLOP/s");
+  if (!o->json)
+    printf("products on %s (%s)\n  %-14s %-14s %-16s %6s %6s %6s %3s %10s %10s\n", d->info.name,
+           d->backend->name, "provider", "layout", "where", "m", "n", "k", "E", "ms", "GFLOP/s");
   cJSON *r = cJSON_CreateObject(), *rows = NULL;
   cJSON_AddStringToObject(r, "backend", d->backend->name);
   cJSON_AddStringToObject(r, "device", d->info.name);
@@ -341,7 +410,9 @@ static brc_status bench_gemm(brc_train_config *c, const bench_options *o) {
         st = time_gemm(d, layouts[l].kind, s.m, s.n, s.k, s.batch, 0.3, &t);
         if (st) break;
         double gf = 2e-9 * s.m * s.n * s.k * s.batch / t;
-        if (!o->json) printf("  %-14s %-14s %-16s %6u %6u %6u %3u %10.3f %10.1f\n", names[p], layouts[l].name, s.what, s.m, s.n, s.k, s.batch, t * 1e3, gf);
+        if (!o->json)
+          printf("  %-14s %-14s %-16s %6u %6u %6u %3u %10.3f %10.1f\n", names[p], layouts[l].name, s.what, s.m,
+                 s.n, s.k, s.batch, t * 1e3, gf);
         cJSON *x = cJSON_CreateObject();
         cJSON_AddStringToObject(x, "provider", names[p]);
         cJSON_AddStringToObject(x, "layout", layouts[l].name);
@@ -357,8 +428,10 @@ static brc_status bench_gemm(brc_train_config *c, const bench_options *o) {
     if (d) brc_device_close(d);
     d = NULL;
   }
-  if (!st && o->json) print_json(r);
-  else cJSON_Delete(r);
+  if (!st && o->json)
+    print_json(r);
+  else
+    cJSON_Delete(r);
   return st;
 }
 
@@ -369,7 +442,8 @@ static brc_status bench_env(brc_train_config *c, const bench_options *o) {
   brc_assets assets = {*c->assets ? c->assets : NULL};
   brc_status st = brc_pool_create(&pool, (int)c->threads);
   if (!st) st = brc_env_pool_create(&envs, c->tasks, c->task_count, 1, &assets, pool);
-  size_t n = c->task_count, obs_dim = st ? 1 : (size_t)brc_env_pool_obs_dim(envs), act_dim = st ? 1 : (size_t)brc_env_pool_act_dim(envs);
+  size_t n = c->task_count, obs_dim = st ? 1 : (size_t)brc_env_pool_obs_dim(envs),
+         act_dim = st ? 1 : (size_t)brc_env_pool_act_dim(envs);
   float *obs = calloc(n * obs_dim, sizeof *obs), *action = calloc(n * act_dim, sizeof *action);
   brc_env_result *results = calloc(n, sizeof *results);
   if (!st && (!obs || !action || !results)) st = brc_fail(BRC_E_NOMEM, "out of memory");
@@ -380,11 +454,14 @@ static brc_status bench_env(brc_train_config *c, const bench_options *o) {
     fill(action, n * act_dim, (uint32_t)steps, false);
     st = brc_env_pool_step(envs, action, obs, results, NULL);
     for (size_t i = 0; !st && i < n; i++)
-      if (results[i].terminated || results[i].truncated) st = brc_env_pool_reset_one(envs, i, obs + i * obs_dim);
+      if (results[i].terminated || results[i].truncated)
+        st = brc_env_pool_reset_one(envs, i, obs + i * obs_dim);
     steps += n;
     s = brc_now_s() - start;
   }
-  if (!st && !o->json) printf("%zu task%s, %d threads: %.0f control steps/s\n", n, n > 1 ? "s" : "", brc_pool_threads(pool), (double)steps / s);
+  if (!st && !o->json)
+    printf("%zu task%s, %d threads: %.0f control steps/s\n", n, n > 1 ? "s" : "", brc_pool_threads(pool),
+           (double)steps / s);
   if (!st && o->json) {
     cJSON *r = cJSON_CreateObject();
     cJSON_AddNumberToObject(r, "tasks", (double)n);
@@ -411,14 +488,24 @@ brc_status brc_cmd_bench(int argc, char **argv) {
       {"reps", BRC_OPT_INT, offsetof(bench_options, reps), 1, 100000, "30", NULL, "repeats; the median counts"},
       {"memory", BRC_OPT_FLAG, offsetof(bench_options, memory), 0, 0, "false", NULL, "print the memory plan"},
       {"json", BRC_OPT_FLAG, offsetof(bench_options, json), 0, 0, "false", NULL, "one JSON object"},
-      {"gemm-m", BRC_OPT_INT, offsetof(bench_options, m), 0, 1 << 20, "0", NULL, "bench gemm: one shape instead of the update's"},
+      {"gemm-m", BRC_OPT_INT, offsetof(bench_options, m), 0, 1 << 20, "0", NULL,
+       "bench gemm: one shape instead of the update's"},
       {"gemm-n", BRC_OPT_INT, offsetof(bench_options, n), 0, 1 << 20, "0", NULL, "bench gemm: one shape"},
       {"gemm-k", BRC_OPT_INT, offsetof(bench_options, k), 0, 1 << 20, "0", NULL, "bench gemm: one shape"},
-      {"gemm-members", BRC_OPT_INT, offsetof(bench_options, batch), 0, 1024, "0", NULL, "bench gemm: one shape, this many at once"}};
-  const brc_option loop_rows[] = {{"utd", BRC_OPT_INT, offsetof(brc_train_config, utd), 1, 1024, "2", NULL, "updates between two reads of the metrics"},
-                                  {"assets", BRC_OPT_TEXT, offsetof(brc_train_config, assets), 0, 0, "", NULL, "bench env: folder with the environments' files"}};
-  brc_option_set set = {.tables = {{rows, BRC_COUNT(rows), &o, "Bench"}, {loop_rows, BRC_COUNT(loop_rows), &c, "Loop"}, {brc_agent_options, brc_agent_option_count, &c.agent, "BRC"}, {brc_device_option_rows, brc_device_option_count, &c, "Device"}}, .count = 4};
-  if (brc_cli_help(argc, argv, "usage: brc bench update|gemm [options]\n       brc bench env TASKS... [options]\n\nMedians over repeats, with the device's measured product and copy rates beside them.\n")) {
+      {"gemm-members", BRC_OPT_INT, offsetof(bench_options, batch), 0, 1024, "0", NULL,
+       "bench gemm: one shape, this many at once"}};
+  const brc_option loop_rows[] = {{"utd", BRC_OPT_INT, offsetof(brc_train_config, utd), 1, 1024, "2", NULL,
+                                   "updates between two reads of the metrics"},
+                                  {"assets", BRC_OPT_TEXT, offsetof(brc_train_config, assets), 0, 0, "", NULL,
+                                   "bench env: folder with the environments' files"}};
+  brc_option_set set = {.tables = {{rows, BRC_COUNT(rows), &o, "Bench"},
+                                   {loop_rows, BRC_COUNT(loop_rows), &c, "Loop"},
+                                   {brc_agent_options, brc_agent_option_count, &c.agent, "BRC"},
+                                   {brc_device_option_rows, brc_device_option_count, &c, "Device"}},
+                        .count = 4};
+  if (brc_cli_help(argc, argv,
+                   "usage: brc bench update|gemm [options]\n       brc bench env TASKS... [options]\n\nMedians "
+                   "over repeats, with the device's measured product and copy rates beside them.\n")) {
     brc_options_help(&set);
     return BRC_OK;
   }

@@ -18,12 +18,15 @@ brc_status brc_cmd_devices(int argc, char **argv) {
   bool json = false;
   const brc_option row = {"json", BRC_OPT_FLAG, 0, 0, 0, "false", NULL, "one JSON object"};
   brc_option_set set = {.tables = {{&row, 1, &json, "Output"}}, .count = 1};
-  if (brc_cli_help(argc, argv, "usage: brc devices [--json]\n\nEvery backend's devices and what they can do.\n")) return BRC_OK;
+  if (brc_cli_help(argc, argv,
+                   "usage: brc devices [--json]\n\nEvery backend's devices and what they can do.\n"))
+    return BRC_OK;
   const char *words[1];
   size_t count;
   brc_status st = brc_options_parse(&set, argc, argv, words, 0, &count, NULL);
   if (st) return st;
-  cJSON *o = cJSON_CreateObject(), *devices = cJSON_AddArrayToObject(o, "devices"), *absent = cJSON_AddObjectToObject(o, "absent");
+  cJSON *o = cJSON_CreateObject(), *devices = cJSON_AddArrayToObject(o, "devices"),
+        *absent = cJSON_AddObjectToObject(o, "absent");
   for (size_t b = 0; brc_backends[b]; b++) {
     brc_device_info info[64];
     size_t n = 0;
@@ -36,7 +39,8 @@ brc_status brc_cmd_devices(int argc, char **argv) {
       const brc_device_info *d = &info[i];
       if (!json) {
         printf("%-8s %d  %s (%s)\n", d->backend, d->index, d->name, d->vendor);
-        printf("            driver %s; %.1f GiB; %u compute units; %s%s%s\n", d->driver, (double)d->memory_bytes / (1 << 30), d->compute_units, d->is_cpu ? "CPU" : "GPU",
+        printf("            driver %s; %.1f GiB; %u compute units; %s%s%s\n", d->driver,
+               (double)d->memory_bytes / (1 << 30), d->compute_units, d->is_cpu ? "CPU" : "GPU",
                d->fp16 ? ", fp16" : "", d->fp64 ? ", fp64" : "");
         printf("            products: %s\n", d->gemm);
         if (*d->pci || *d->uuid) printf("            %s %s\n", d->pci, d->uuid);
@@ -60,19 +64,27 @@ brc_status brc_cmd_devices(int argc, char **argv) {
       cJSON_AddItemToArray(devices, x);
     }
   }
-  if (json) print_json(o);
-  else cJSON_Delete(o);
+  if (json)
+    print_json(o);
+  else
+    cJSON_Delete(o);
   return BRC_OK;
 }
 
-typedef struct tasks_options { bool json; char assets[BRC_TEXT]; } tasks_options;
+typedef struct tasks_options {
+  bool json;
+  char assets[BRC_TEXT];
+} tasks_options;
 
 brc_status brc_cmd_tasks(int argc, char **argv) {
   tasks_options opt;
-  const brc_option rows[] = {{"json", BRC_OPT_FLAG, offsetof(tasks_options, json), 0, 0, "false", NULL, "one JSON object"},
-                             {"assets", BRC_OPT_TEXT, offsetof(tasks_options, assets), 0, 0, "", NULL, "folder with the environments' files, searched first"}};
+  const brc_option rows[] = {
+      {"json", BRC_OPT_FLAG, offsetof(tasks_options, json), 0, 0, "false", NULL, "one JSON object"},
+      {"assets", BRC_OPT_TEXT, offsetof(tasks_options, assets), 0, 0, "", NULL,
+       "folder with the environments' files, searched first"}};
   brc_option_set set = {.tables = {{rows, BRC_COUNT(rows), &opt, "Options"}}, .count = 1};
-  if (brc_cli_help(argc, argv, "usage: brc tasks [PATTERN] [--json]\n\nPATTERN is a shell pattern, e.g. 'cartpole-*'.\n")) {
+  if (brc_cli_help(argc, argv,
+                   "usage: brc tasks [PATTERN] [--json]\n\nPATTERN is a shell pattern, e.g. 'cartpole-*'.\n")) {
     brc_options_help(&set);
     return BRC_OK;
   }
@@ -91,7 +103,11 @@ brc_status brc_cmd_tasks(int argc, char **argv) {
     if (count && fnmatch(words[0], d->name, 0)) continue;
     bool found = !d->asset || !brc_assets_find(&assets, d->asset, path, sizeof path);
     shown++;
-    if (!opt.json) printf("%-28s %-8s %5d %5d %7d  %s\n", d->name, d->suite, d->obs_dim, d->act_dim, d->max_steps, !d->asset ? "-" : found ? path : "missing; run tools/setup");
+    if (!opt.json)
+      printf("%-28s %-8s %5d %5d %7d  %s\n", d->name, d->suite, d->obs_dim, d->act_dim, d->max_steps,
+             !d->asset ? "-"
+             : found   ? path
+                       : "missing; run tools/setup");
     cJSON *x = cJSON_CreateObject();
     cJSON_AddStringToObject(x, "name", d->name);
     cJSON_AddStringToObject(x, "suite", d->suite);
@@ -101,7 +117,9 @@ brc_status brc_cmd_tasks(int argc, char **argv) {
     cJSON_AddBoolToObject(x, "assets_found", found);
     cJSON_AddItemToArray(list, x);
   }
-  if (opt.json) print_json(o);
-  else cJSON_Delete(o);
+  if (opt.json)
+    print_json(o);
+  else
+    cJSON_Delete(o);
   return shown || !count ? BRC_OK : brc_fail(BRC_E_NOT_FOUND, "no task matches '%s'", words[0]);
 }

@@ -16,7 +16,10 @@ static bool may_resume_with(const char *given) {
     size_t i = 0;
     while (fine[i] && strcmp(fine[i], word)) i++;
     if (fine[i]) continue;
-    brc_fail(BRC_E_USAGE, "option --%s cannot be given with --resume: the run's own config.json decides (only --steps, --threads and reporting options can)", word);
+    brc_fail(BRC_E_USAGE,
+             "option --%s cannot be given with --resume: the run's own config.json decides (only --steps, "
+             "--threads and reporting options can)",
+             word);
     return false;
   }
   return true;
@@ -59,13 +62,16 @@ static brc_status read_resumed(brc_train_config *c, const char *run, const char 
 brc_status brc_cmd_train(int argc, char **argv) {
   static brc_train_config c;
   char resume[BRC_TEXT], given[BRC_TEXT];
-  const brc_option resume_row = {"resume", BRC_OPT_TEXT, 0, 0, 0, "", NULL, "run folder to go on with; auto with --run: start or go on"};
+  const brc_option resume_row = {
+      "resume", BRC_OPT_TEXT, 0, 0, 0, "", NULL, "run folder to go on with; auto with --run: start or go on"};
   brc_option_set set = brc_train_option_set(&c);
   set.tables[set.count].rows = &resume_row;
   set.tables[set.count].count = 1;
   set.tables[set.count].target = resume;
   set.tables[set.count++].title = "Going on";
-  if (brc_cli_help(argc, argv, "usage: brc train TASKS... [options]\n       brc train --resume RUN\n\nTASKS are tasks or benchmarks (brc tasks).\n")) {
+  if (brc_cli_help(argc, argv,
+                   "usage: brc train TASKS... [options]\n       brc train --resume RUN\n\nTASKS are tasks or "
+                   "benchmarks (brc tasks).\n")) {
     brc_options_help(&set);
     return BRC_OK;
   }
@@ -87,7 +93,9 @@ brc_status brc_cmd_train(int argc, char **argv) {
     st = read_resumed(&c, resume, given);
   }
   if (!st) st = brc_train_resolve(&c);
-  if (!st && !going_on && brc_run_exists(c.run)) st = brc_fail(BRC_E_USAGE, "'%s' already holds a run; go on with --resume %s, or give another --run", c.run, c.run);
+  if (!st && !going_on && brc_run_exists(c.run))
+    st = brc_fail(BRC_E_USAGE, "'%s' already holds a run; go on with --resume %s, or give another --run", c.run,
+                  c.run);
   if (st) return st;
 
   struct sigaction action = {.sa_handler = on_signal};
@@ -97,7 +105,9 @@ brc_status brc_cmd_train(int argc, char **argv) {
   brc_trainer *t;
   st = brc_trainer_create(&t, &c);
   if (st) return st;
-  if (!c.quiet) fprintf(stderr, "brc: %zu task%s on %s (%s), run %s\n", c.task_count, c.task_count > 1 ? "s" : "", t->device->info.name, t->device->backend->name, c.run);
+  if (!c.quiet)
+    fprintf(stderr, "brc: %zu task%s on %s (%s), run %s\n", c.task_count, c.task_count > 1 ? "s" : "",
+            t->device->info.name, t->device->backend->name, c.run);
   if (going_on && brc_checkpoint_exists(c.run)) {
     st = brc_checkpoint_load(t);
     if (!st && t->loop.step < (uint64_t)c.steps) st = brc_run_rewind(t);

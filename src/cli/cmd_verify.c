@@ -6,9 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct verify_options { char dump[BRC_TEXT]; bool json; } verify_options;
+typedef struct verify_options {
+  char dump[BRC_TEXT];
+  bool json;
+} verify_options;
 
-static brc_status verify_file(const char *path, const verify_options *o, const brc_assets *assets, brc_device *device, brc_verify_report *r) {
+static brc_status verify_file(const char *path, const verify_options *o, const brc_assets *assets,
+                              brc_device *device, brc_verify_report *r) {
   const char *dump = *o->dump ? o->dump : NULL;
   size_t n = strlen(path);
   if (n > 5 && !strcmp(path + n - 5, ".json")) {
@@ -18,7 +22,8 @@ static brc_status verify_file(const char *path, const verify_options *o, const b
   brc_st_file *f;
   brc_status st = brc_st_open(&f, path);
   if (st) return st;
-  st = brc_verify_env_is(f) ? brc_verify_env(f, assets, dump, NULL, r) : brc_verify_agent_file(f, device, dump, r);
+  st = brc_verify_env_is(f) ? brc_verify_env(f, assets, dump, NULL, r)
+                            : brc_verify_agent_file(f, device, dump, r);
   if (st == BRC_E_TOLERANCE) st = BRC_OK;  // the report says so
   brc_st_close(f);
   return st;
@@ -52,19 +57,33 @@ static void print_rows(const char *path, const brc_verify_report *r, bool json, 
   }
   printf("%s\n  %-46s %10s %10s %10s %9s\n", path, "class", "max abs", "max rel", "tolerance", "elements");
   for (size_t i = 0; i < r->count; i++)
-    printf("  %-46s %10.2e %10.2e %10.1e %9llu  %s\n", r->rows[i].name, r->rows[i].max_abs, r->rows[i].max_rel, r->rows[i].tolerance, (unsigned long long)r->rows[i].count,
-           r->rows[i].ok ? "ok" : "EXCEEDED");
+    printf("  %-46s %10.2e %10.2e %10.1e %9llu  %s\n", r->rows[i].name, r->rows[i].max_abs, r->rows[i].max_rel,
+           r->rows[i].tolerance, (unsigned long long)r->rows[i].count, r->rows[i].ok ? "ok" : "EXCEEDED");
 }
 
 brc_status brc_cmd_verify(int argc, char **argv) {
   static brc_train_config c;
   static verify_options o;
-  const brc_option rows[] = {{"dump", BRC_OPT_TEXT, offsetof(verify_options, dump), 0, 0, "", NULL, "write all that was computed to this safetensors file"},
-                             {"json", BRC_OPT_FLAG, offsetof(verify_options, json), 0, 0, "false", NULL, "one JSON object"}};
-  const brc_option assets_row = {"assets", BRC_OPT_TEXT, offsetof(brc_train_config, assets), 0, 0, "", NULL, "folder with the environments' files, searched first"};
-  brc_option_set set = {.tables = {{rows, BRC_COUNT(rows), &o, "Verify"}, {brc_device_option_rows, brc_device_option_count, &c, "Device"}, {&assets_row, 1, &c, "Files"}}, .count = 3};
-  if (brc_cli_help(argc, argv, "usage: brc verify FILE... [options]\n\nReplays golden cases (updates, projections, tapes, environments, normaliser) and compares every number.\n"
-                               "Exit status 1 when a tolerance is exceeded.\n")) {
+  const brc_option rows[] = {
+      {"dump", BRC_OPT_TEXT, offsetof(verify_options, dump), 0, 0, "", NULL,
+       "write all that was computed to this safetensors file"},
+      {"json", BRC_OPT_FLAG, offsetof(verify_options, json), 0, 0, "false", NULL, "one JSON object"}};
+  const brc_option assets_row = {"assets",
+                                 BRC_OPT_TEXT,
+                                 offsetof(brc_train_config, assets),
+                                 0,
+                                 0,
+                                 "",
+                                 NULL,
+                                 "folder with the environments' files, searched first"};
+  brc_option_set set = {.tables = {{rows, BRC_COUNT(rows), &o, "Verify"},
+                                   {brc_device_option_rows, brc_device_option_count, &c, "Device"},
+                                   {&assets_row, 1, &c, "Files"}},
+                        .count = 3};
+  if (brc_cli_help(argc, argv,
+                   "usage: brc verify FILE... [options]\n\nReplays golden cases (updates, projections, tapes, "
+                   "environments, normaliser) and compares every number.\n"
+                   "Exit status 1 when a tolerance is exceeded.\n")) {
     brc_options_help(&set);
     return BRC_OK;
   }
@@ -73,7 +92,8 @@ brc_status brc_cmd_verify(int argc, char **argv) {
   brc_options_default(&set);
   brc_status st = brc_options_parse(&set, argc, argv, words, BRC_COUNT(words), &count, NULL), last = BRC_OK;
   if (!st && !count) st = brc_fail(BRC_E_USAGE, "which file? usage: brc verify FILE...");
-  if (!st && *o.dump && count > 1) st = brc_fail(BRC_E_USAGE, "option --dump takes the results of one file, not of %zu", count);
+  if (!st && *o.dump && count > 1)
+    st = brc_fail(BRC_E_USAGE, "option --dump takes the results of one file, not of %zu", count);
   brc_assets assets = {*c.assets ? c.assets : NULL};
   brc_device *device = NULL;
   brc_pool *pool = NULL;
@@ -105,9 +125,13 @@ brc_status brc_cmd_verify(int argc, char **argv) {
     cJSON_free(text);
   }
   cJSON_Delete(object);
-  if (!st && failed) st = brc_fail(BRC_E_TOLERANCE, "%zu of %zu files failed on %s", failed, count, device->backend->name);
-  else if (!st && !o.json && only_computed) printf("computed on %s (%s) and written to %s\n", device->backend->name, device->info.name, o.dump);
-  else if (!st && !o.json) printf("%zu file%s passed on %s (%s)\n", count, count > 1 ? "s" : "", device->backend->name, device->info.name);
+  if (!st && failed)
+    st = brc_fail(BRC_E_TOLERANCE, "%zu of %zu files failed on %s", failed, count, device->backend->name);
+  else if (!st && !o.json && only_computed)
+    printf("computed on %s (%s) and written to %s\n", device->backend->name, device->info.name, o.dump);
+  else if (!st && !o.json)
+    printf("%zu file%s passed on %s (%s)\n", count, count > 1 ? "s" : "", device->backend->name,
+           device->info.name);
   brc_device_close(device);
   brc_pool_destroy(pool);
   return st;

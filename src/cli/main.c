@@ -29,8 +29,11 @@ bool brc_cli_help(int argc, char **argv, const char *usage) {
 }
 
 static void help(FILE *f) {
-  fprintf(f, "brc " BRC_VERSION ": bigger, regularized, categorical value learning on any device\n\nusage: brc COMMAND [options]\n\n");
-  for (size_t i = 0; i < BRC_COUNT(commands); i++) fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].help);
+  fprintf(
+      f, "brc " BRC_VERSION
+         ": bigger, regularized, categorical value learning on any device\n\nusage: brc COMMAND [options]\n\n");
+  for (size_t i = 0; i < BRC_COUNT(commands); i++)
+    fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].help);
   fprintf(f, "\nbrc COMMAND --help tells more. brc --version\n");
 }
 
@@ -68,5 +71,6 @@ int main(int argc, char **argv) {
   }
   char near[128];
   brc_nearest(argv[1], names, BRC_COUNT(names), 2, near, sizeof near);
-  return exit_status(brc_fail(BRC_E_USAGE, "command '%s' is unknown%s%s%s", argv[1], *near ? "; did you mean " : "; see brc --help", near, *near ? "?" : ""));
+  return exit_status(brc_fail(BRC_E_USAGE, "command '%s' is unknown%s%s%s", argv[1],
+                              *near ? "; did you mean " : "; see brc --help", near, *near ? "?" : ""));
 }

@@ -34,7 +34,8 @@ static void fail(grad_pass *g, const char *what, const brc_tensor *t) {
 }
 
 static bool same_place(const brc_tensor *a, const brc_tensor *b) {
-  return a == b || (a->storage && a->storage == b->storage && a->offset == b->offset && a->members == b->members && a->rows == b->rows && a->cols == b->cols);
+  return a == b || (a->storage && a->storage == b->storage && a->offset == b->offset &&
+                    a->members == b->members && a->rows == b->rows && a->cols == b->cols);
 }
 
 static int wanted(const grad_pass *g, const brc_tensor *t) {
@@ -69,8 +70,10 @@ static void set(grad_pass *g, brc_tensor *of, brc_tensor *grad, double constant,
 static brc_tensor *target_of(grad_pass *g, const brc_tensor *t, bool *accumulate) {
   int i = wanted(g, t);
   if (i < 0) return NULL;
-  if (accumulate) *accumulate = g->written[i];
-  else if (g->written[i]) fail(g, "used twice, and this kind cannot add to what is there: parameter", t);
+  if (accumulate)
+    *accumulate = g->written[i];
+  else if (g->written[i])
+    fail(g, "used twice, and this kind cannot add to what is there: parameter", t);
   g->written[i] = true;
   return g->wrt[i].grad;
 }
@@ -144,7 +147,8 @@ static void rule_norm(grad_pass *g, brc_op *op) {
     partial->pitch = partial->cols;
     if (x->members > 1) partial->stride = (uint64_t)partial->rows * partial->pitch;
   }
-  brc_op_add(g->p, BRC_OP_norm_backward, (brc_tensor *[]){dy, x, op->out[1], op->out[2], scale, n->relu ? y : NULL},
+  brc_op_add(g->p, BRC_OP_norm_backward,
+             (brc_tensor *[]){dy, x, op->out[1], op->out[2], scale, n->relu ? y : NULL},
              (brc_tensor *[]){dx, partial}, &op->params);
   if (dscale) brc_norm_sums(g->p, partial, x->cols, n->pitch, dscale, dbias);
   if (needs(g, x)) set(g, x, dx, 0, 0);
@@ -156,7 +160,8 @@ static void rule_norm(grad_pass *g, brc_op *op) {
 static void rule_embed(grad_pass *g, brc_op *op) {
   brc_tensor *d = upstream(g, op->out[0]), *table = op->in[0], *out = d ? target_of(g, table, NULL) : NULL;
   if (!out) return;
-  if (out->pitch != table->pitch || d->pitch != op->params.embed.pitch_out) fail(g, "gradient of another layout than", table);
+  if (out->pitch != table->pitch || d->pitch != op->params.embed.pitch_out)
+    fail(g, "gradient of another layout than", table);
   brc_op_add(g->p, BRC_OP_embed_backward, (brc_tensor *[]){table, d}, (brc_tensor *[]){out}, &op->params);
 }
 
@@ -164,18 +169,21 @@ static void rule_concat(grad_pass *g, brc_op *op) {
   grad_entry *e = find(g, op->out[0]);
   if (!e) return;
   const struct brc_concat_params *c = &op->params.concat_input;
-  uint32_t at[3] = {0, c->cols_obs, c->cols_obs + c->cols_action}, n[3] = {c->cols_obs, c->cols_action, c->cols_emb};
+  uint32_t at[3] = {0, c->cols_obs, c->cols_obs + c->cols_action},
+           n[3] = {c->cols_obs, c->cols_action, c->cols_emb};
   brc_tensor *dx = e->grad;
   uint32_t col0 = e->col0;
   for (int i = 0; i < 3; i++) {
     if (!needs(g, op->in[i])) continue;
-    brc_tensor *part = at[i] == col0 && n[i] == dx->cols ? dx : brc_view_cols(g->p, dx, at[i] - col0, at[i] - col0 + n[i]);
+    brc_tensor *part =
+        at[i] == col0 && n[i] == dx->cols ? dx : brc_view_cols(g->p, dx, at[i] - col0, at[i] - col0 + n[i]);
     set(g, op->in[i], i == 2 ? brc_segment_sum(g->p, part, op->in[3], op->in[2]->rows) : part, 0, 0);
   }
 }
 
 static void rule_tanh_normal(grad_pass *g, brc_op *op) {
-  brc_tensor *mean = op->in[0], *head = op->in[1], *da = upstream(g, op->out[0]), *dlogp = upstream(g, op->out[1]);
+  brc_tensor *mean = op->in[0], *head = op->in[1], *da = upstream(g, op->out[0]),
+             *dlogp = upstream(g, op->out[1]);
   if (!da && !dlogp) return;
   if (!da || !dlogp) {
     fail(g, "needs gradients of action and log-probability:", op->out[0]);
@@ -184,11 +192,13 @@ static void rule_tanh_normal(grad_pass *g, brc_op *op) {
   brc_tensor *dmean = brc_activation(g->p, "dmean", 1, mean->rows, mean->cols);
   brc_tensor *dhead = brc_activation(g->p, "dhead", 1, head->rows, head->cols);
   // Kernels go by the forward op's pitches; its derivative of log pi holds for exploring.
-  if (da->pitch != op->out[0]->pitch || dmean->pitch != mean->pitch || dhead->pitch != head->pitch || op->params.tanh_normal.tau != 1) {
+  if (da->pitch != op->out[0]->pitch || dmean->pitch != mean->pitch || dhead->pitch != head->pitch ||
+      op->params.tanh_normal.tau != 1) {
     fail(g, "needs whole activations and tau 1:", op->out[0]);
     return;
   }
-  brc_op_add(g->p, BRC_OP_tanh_normal_backward, (brc_tensor *[]){mean, head, op->in[2], da, dlogp}, (brc_tensor *[]){dmean, dhead}, &op->params);
+  brc_op_add(g->p, BRC_OP_tanh_normal_backward, (brc_tensor *[]){mean, head, op->in[2], da, dlogp},
+             (brc_tensor *[]){dmean, dhead}, &op->params);
   if (needs(g, mean)) set(g, mean, dmean, 0, 0);
   if (needs(g, head)) set(g, head, dhead, 0, 0);
 }
@@ -230,10 +240,15 @@ static void rule_policy_loss(grad_pass *g, brc_op *op) {
 }
 
 typedef void grad_rule(grad_pass *g, brc_op *op);
-static grad_rule *const rules[BRC_OP_COUNT] = {  // ops without a rule are constants
-    [BRC_OP_dense] = rule_dense, [BRC_OP_norm] = rule_norm, [BRC_OP_embed] = rule_embed,
-    [BRC_OP_concat_input] = rule_concat, [BRC_OP_tanh_normal] = rule_tanh_normal,
-    [BRC_OP_cross_entropy] = rule_cross_entropy, [BRC_OP_expected_value] = rule_expected_value,
+static grad_rule *const rules[BRC_OP_COUNT] = {
+    // ops without a rule are constants
+    [BRC_OP_dense] = rule_dense,
+    [BRC_OP_norm] = rule_norm,
+    [BRC_OP_embed] = rule_embed,
+    [BRC_OP_concat_input] = rule_concat,
+    [BRC_OP_tanh_normal] = rule_tanh_normal,
+    [BRC_OP_cross_entropy] = rule_cross_entropy,
+    [BRC_OP_expected_value] = rule_expected_value,
     [BRC_OP_policy_loss] = rule_policy_loss,
 };
 
@@ -257,12 +272,14 @@ static void mark_needs(grad_pass *g, size_t end) {
   }
 }
 
-void brc_grad(brc_program *p, brc_tensor *loss, const brc_wrt *wrt, size_t count, brc_tensor *const *stop_gradient, size_t stops) {
+void brc_grad(brc_program *p, brc_tensor *loss, const brc_wrt *wrt, size_t count,
+              brc_tensor *const *stop_gradient, size_t stops) {
   if (p->status) return;
   size_t end = p->op_count, room = 0;
   for (size_t i = 0; i < end; i++) room += BRC_MAX_IN + BRC_MAX_OUT;
   grad_pass g = {.p = p, .wrt = wrt, .wrt_count = count, .stops = stop_gradient, .stop_count = stops};
-  if (!loss->producer || (loss->producer->kind != BRC_OP_cross_entropy && loss->producer->kind != BRC_OP_policy_loss)) {
+  if (!loss->producer ||
+      (loss->producer->kind != BRC_OP_cross_entropy && loss->producer->kind != BRC_OP_policy_loss)) {
     fail(&g, "this is not the output of a loss op:", loss);
     return;
   }

@@ -6,25 +6,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { // number of leading uint fields: they end where the first real begins, or at the end of the struct
-  UINTS_gemm = 12, UINTS_norm = 8, UINTS_norm_sums = 6, UINTS_colsum = 6, UINTS_sum_members = 6, UINTS_embed = 6,
-  UINTS_concat = 8, UINTS_segment_sum = 6, UINTS_tanh_normal = 6, UINTS_categorical = 6, UINTS_policy_loss = 2,
-  UINTS_reduce = 4, UINTS_adamw = 4, UINTS_temperature = 2, UINTS_advance = 2, UINTS_normal = 6
+enum {  // number of leading uint fields: they end where the first real begins, or at the end of the struct
+  UINTS_gemm = 12,
+  UINTS_norm = 8,
+  UINTS_norm_sums = 6,
+  UINTS_colsum = 6,
+  UINTS_sum_members = 6,
+  UINTS_embed = 6,
+  UINTS_concat = 8,
+  UINTS_segment_sum = 6,
+  UINTS_tanh_normal = 6,
+  UINTS_categorical = 6,
+  UINTS_policy_loss = 2,
+  UINTS_reduce = 4,
+  UINTS_adamw = 4,
+  UINTS_temperature = 2,
+  UINTS_advance = 2,
+  UINTS_normal = 6
 };
 
 const brc_op_info brc_op_infos[BRC_OP_COUNT] = {
-#define OP(name_, in, out, params, worst_, why_)                                                       \
-  [BRC_OP_##name_] = {.name = #name_, .inputs = in, .outputs = out,                                    \
-                      .params_bytes = sizeof(struct brc_##params##_params),                            \
-                      .params32_bytes = sizeof(struct brc_##params##_params32),                        \
-                      .uints = UINTS_##params, .worst = worst_, .why = why_},
+#define OP(name_, in, out, params, worst_, why_)                                \
+  [BRC_OP_##name_] = {.name = #name_,                                           \
+                      .inputs = in,                                             \
+                      .outputs = out,                                           \
+                      .params_bytes = sizeof(struct brc_##params##_params),     \
+                      .params32_bytes = sizeof(struct brc_##params##_params32), \
+                      .uints = UINTS_##params,                                  \
+                      .worst = worst_,                                          \
+                      .why = why_},
     BRC_OPS(OP)
 #undef OP
 };
 // A wrong count of uint fields shows here: doubles are 8 bytes, floats 4.
-#define OP(name_, in, out, params, ...)                                                                \
-  _Static_assert(sizeof(struct brc_##params##_params) - 4 * UINTS_##params ==                          \
-                     2 * (sizeof(struct brc_##params##_params32) - 4 * UINTS_##params),                \
+#define OP(name_, in, out, params, ...)                                                 \
+  _Static_assert(sizeof(struct brc_##params##_params) - 4 * UINTS_##params ==           \
+                     2 * (sizeof(struct brc_##params##_params32) - 4 * UINTS_##params), \
                  "UINTS_" #params " is not the number of leading uint fields (keep it even)");
 BRC_OPS(OP)
 #undef OP
@@ -133,11 +150,19 @@ brc_tensor *brc_external(brc_program *p, brc_storage *s, const char *name, uint6
                          uint32_t rows, uint32_t cols, uint32_t pitch, uint64_t stride) {
   if (p->status) return broken();
   if (!members || !rows || !cols || pitch < cols) {
-    fail(p, BRC_E_SHAPE, "tensor '%s' [%u, %u, %u] with pitch %u is empty or overlaps itself", name, members, rows, cols, pitch);
+    fail(p, BRC_E_SHAPE, "tensor '%s' [%u, %u, %u] with pitch %u is empty or overlaps itself", name, members,
+         rows, cols, pitch);
     return broken();
   }
-  brc_tensor t = {.name = name, .dtype = s->dtype, .members = members, .rows = rows, .cols = cols, .pitch = pitch,
-                  .stride = members > 1 ? stride : 0, .storage = s, .offset = offset};
+  brc_tensor t = {.name = name,
+                  .dtype = s->dtype,
+                  .members = members,
+                  .rows = rows,
+                  .cols = cols,
+                  .pitch = pitch,
+                  .stride = members > 1 ? stride : 0,
+                  .storage = s,
+                  .offset = offset};
   if (offset + brc_tensor_elements(&t) > s->elements) {
     fail(p, BRC_E_SHAPE, "tensor '%s' ends at element %llu of storage '%s', which has %llu", name,
          (unsigned long long)(offset + brc_tensor_elements(&t)), s->name, (unsigned long long)s->elements);
@@ -150,7 +175,11 @@ brc_tensor *brc_external(brc_program *p, brc_storage *s, const char *name, uint6
 brc_tensor *brc_activation(brc_program *p, const char *name, uint32_t members, uint32_t rows, uint32_t cols) {
   if (p->status) return broken();
   uint32_t pitch = brc_pitch(cols);
-  brc_tensor t = {.name = name, .members = members, .rows = rows, .cols = cols, .pitch = pitch,
+  brc_tensor t = {.name = name,
+                  .members = members,
+                  .rows = rows,
+                  .cols = cols,
+                  .pitch = pitch,
                   .stride = members > 1 ? (uint64_t)rows * pitch : 0};
   if (!members || !rows || !cols) {
     fail(p, BRC_E_SHAPE, "activation '%s' [%u, %u, %u] is empty", name, members, rows, cols);
@@ -168,12 +197,18 @@ static brc_tensor *view(brc_program *p, brc_tensor *t, uint32_t lo, uint32_t hi,
   brc_tensor v = *t;
   v.root = t->root;
   v.offset += rows ? (uint64_t)lo * t->pitch : lo;
-  if (rows) v.rows = hi - lo;
-  else v.cols = hi - lo;
+  if (rows)
+    v.rows = hi - lo;
+  else
+    v.cols = hi - lo;
   return add_tensor(p, &v);
 }
-brc_tensor *brc_view_rows(brc_program *p, brc_tensor *t, uint32_t r0, uint32_t r1) { return view(p, t, r0, r1, t->rows, true); }
-brc_tensor *brc_view_cols(brc_program *p, brc_tensor *t, uint32_t c0, uint32_t c1) { return view(p, t, c0, c1, t->cols, false); }
+brc_tensor *brc_view_rows(brc_program *p, brc_tensor *t, uint32_t r0, uint32_t r1) {
+  return view(p, t, r0, r1, t->rows, true);
+}
+brc_tensor *brc_view_cols(brc_program *p, brc_tensor *t, uint32_t c0, uint32_t c1) {
+  return view(p, t, c0, c1, t->cols, false);
+}
 
 //------------------------ 2. Ops ----------------------------------------------
 static bool is_parameter_update(brc_op_kind kind) { return kind == BRC_OP_adamw || kind == BRC_OP_temperature; }
@@ -185,8 +220,8 @@ static void merge_deps(brc_program *p, brc_op_kind kind, brc_tensor *out, const 
   int n = from->storage ? 1 : from->root->dep_count;
   for (int i = 0; i < n; i++) {
     if (d[i].version != d[i].storage->version)
-      fail(p, BRC_E_SHAPE, "op %s reuses activation '%s', computed from '%s' before its update", brc_op_infos[kind].name,
-           from->name, d[i].storage->name);
+      fail(p, BRC_E_SHAPE, "op %s reuses activation '%s', computed from '%s' before its update",
+           brc_op_infos[kind].name, from->name, d[i].storage->name);
     int j = 0;
     while (j < out->dep_count && out->deps[j].storage != d[i].storage) j++;
     if (j < out->dep_count) continue;
@@ -198,7 +233,8 @@ static void merge_deps(brc_program *p, brc_op_kind kind, brc_tensor *out, const 
   }
 }
 
-brc_op *brc_op_add(brc_program *p, brc_op_kind kind, brc_tensor *const *in, brc_tensor *const *out, const brc_op_params *params) {
+brc_op *brc_op_add(brc_program *p, brc_op_kind kind, brc_tensor *const *in, brc_tensor *const *out,
+                   const brc_op_params *params) {
   static brc_op dead;
   const brc_op_info *info = &brc_op_infos[kind];
   brc_op *op = p->status ? NULL : brc_arena_alloc(&p->mem, sizeof *op);
@@ -219,7 +255,9 @@ brc_op *brc_op_add(brc_program *p, brc_op_kind kind, brc_tensor *const *in, brc_
     if (in[i]) merge_deps(p, kind, &deps, in[i]);
   // What is added to, and what lies beside a view, stays in it.
   for (int i = 0; i < info->outputs; i++)
-    if (out[i] && !out[i]->storage && ((kind <= BRC_OP_dense_dw && params->dense.accumulate) || out[i]->root != out[i])) merge_deps(p, kind, &deps, out[i]);
+    if (out[i] && !out[i]->storage &&
+        ((kind <= BRC_OP_dense_dw && params->dense.accumulate) || out[i]->root != out[i]))
+      merge_deps(p, kind, &deps, out[i]);
   for (int i = 0; i < info->outputs; i++) {
     if (!out[i]) continue;
     out[i]->producer = op;
@@ -239,26 +277,42 @@ brc_op *brc_op_add(brc_program *p, brc_op_kind kind, brc_tensor *const *in, brc_
 }
 
 // Shape rules speak of tensors by role; `want` 0 means any.
-static bool expect(brc_program *p, const char *op, const char *role, const brc_tensor *t, uint32_t members, uint32_t rows, uint32_t cols) {
+static bool expect(brc_program *p, const char *op, const char *role, const brc_tensor *t, uint32_t members,
+                   uint32_t rows, uint32_t cols) {
   if (p->status) return false;
-  if ((!members || t->members == members) && (!rows || t->rows == rows) && (!cols || t->cols == cols)) return true;
-  fail(p, BRC_E_SHAPE, "op %s%s%s: %s '%s' is [%u, %u, %u], expected [%u, %u, %u] (0: any)", op, p->scope ? " in " : "",
-       p->scope ? p->scope : "", role, t->name, t->members, t->rows, t->cols, members, rows, cols);
+  if ((!members || t->members == members) && (!rows || t->rows == rows) && (!cols || t->cols == cols))
+    return true;
+  fail(p, BRC_E_SHAPE, "op %s%s%s: %s '%s' is [%u, %u, %u], expected [%u, %u, %u] (0: any)", op,
+       p->scope ? " in " : "", p->scope ? p->scope : "", role, t->name, t->members, t->rows, t->cols, members,
+       rows, cols);
   return false;
 }
-#define EXPECT(op, t, members, rows, cols) if (!expect(p, op, #t, t, members, rows, cols)) return broken()
-#define EXPECT_VOID(op, t, members, rows, cols) if (!expect(p, op, #t, t, members, rows, cols)) return
+#define EXPECT(op, t, members, rows, cols) \
+  if (!expect(p, op, #t, t, members, rows, cols)) return broken()
+#define EXPECT_VOID(op, t, members, rows, cols) \
+  if (!expect(p, op, #t, t, members, rows, cols)) return
 
 static uint32_t stride32(brc_program *p, const brc_tensor *t) {
-  if (t->stride > UINT32_MAX) fail(p, BRC_E_SHAPE, "tensor '%s': members are %llu elements apart, more than 32 bits hold", t->name, (unsigned long long)t->stride);
+  if (t->stride > UINT32_MAX)
+    fail(p, BRC_E_SHAPE, "tensor '%s': members are %llu elements apart, more than 32 bits hold", t->name,
+         (unsigned long long)t->stride);
   return (uint32_t)t->stride;
 }
 
 // A product's parameters from its operands; m x n comes from c, k is given.
-static struct brc_gemm_params gemm(brc_program *p, const brc_tensor *a, const brc_tensor *b, const brc_tensor *c, uint32_t k, bool accumulate) {
-  return (struct brc_gemm_params){.m = c->rows, .n = c->cols, .k = k, .batch = c->members, .lda = a->pitch, .ldb = b->pitch,
-                                  .ldc = c->pitch, .accumulate = accumulate, .stride_a = stride32(p, a),
-                                  .stride_b = stride32(p, b), .stride_c = stride32(p, c)};
+static struct brc_gemm_params gemm(brc_program *p, const brc_tensor *a, const brc_tensor *b,
+                                   const brc_tensor *c, uint32_t k, bool accumulate) {
+  return (struct brc_gemm_params){.m = c->rows,
+                                  .n = c->cols,
+                                  .k = k,
+                                  .batch = c->members,
+                                  .lda = a->pitch,
+                                  .ldb = b->pitch,
+                                  .ldc = c->pitch,
+                                  .accumulate = accumulate,
+                                  .stride_a = stride32(p, a),
+                                  .stride_b = stride32(p, b),
+                                  .stride_c = stride32(p, c)};
 }
 
 brc_tensor *brc_dense(brc_program *p, brc_tensor *x, brc_tensor *kernel, brc_tensor *bias) {
@@ -288,7 +342,8 @@ brc_op *brc_dense_dw(brc_program *p, brc_tensor *x, brc_tensor *dy, brc_tensor *
 // Rows per partial sum of norm_backward: enough blocks for parallelism, few enough that they are cheap to add.
 #define NORM_BLOCK 32u
 
-brc_tensor *brc_norm(brc_program *p, brc_tensor *x, brc_tensor *scale, brc_tensor *bias, brc_tensor *residual, bool relu, double eps) {
+brc_tensor *brc_norm(brc_program *p, brc_tensor *x, brc_tensor *scale, brc_tensor *bias, brc_tensor *residual,
+                     bool relu, double eps) {
   EXPECT("norm", scale, x->members, 1, x->cols);
   EXPECT("norm", bias, x->members, 1, x->cols);
   if (residual) EXPECT("norm", residual, x->members, x->rows, x->cols);
@@ -302,11 +357,19 @@ brc_tensor *brc_norm(brc_program *p, brc_tensor *x, brc_tensor *scale, brc_tenso
   bool contiguous = x->pitch == y->pitch && (x->members == 1 || x->stride == y->stride);
   if (residual) contiguous &= residual->pitch == y->pitch && residual->stride == y->stride;
   if (!contiguous || scale->stride != bias->stride) {
-    fail(p, BRC_E_SHAPE, "op norm: x and residual must be whole activations of one pitch, scale and bias of one stride");
+    fail(p, BRC_E_SHAPE,
+         "op norm: x and residual must be whole activations of one pitch, scale and bias of one stride");
     return broken();
   }
-  brc_op_params q = {.norm = {.members = x->members, .rows = x->rows, .cols = x->cols, .pitch = x->pitch, .stride_p = stride32(p, scale),
-                              .relu = relu, .residual = residual != NULL, .block = NORM_BLOCK, .eps = eps}};
+  brc_op_params q = {.norm = {.members = x->members,
+                              .rows = x->rows,
+                              .cols = x->cols,
+                              .pitch = x->pitch,
+                              .stride_p = stride32(p, scale),
+                              .relu = relu,
+                              .residual = residual != NULL,
+                              .block = NORM_BLOCK,
+                              .eps = eps}};
   brc_op_add(p, BRC_OP_norm, (brc_tensor *[]){x, scale, bias, residual}, (brc_tensor *[]){y, mean, rstd}, &q);
   return y;
 }
@@ -318,12 +381,17 @@ brc_tensor *brc_embed(brc_program *p, brc_tensor *table, int norm) {
     return broken();
   }
   brc_tensor *e = brc_activation(p, "emb", 1, table->rows, table->cols);
-  brc_op_params q = {.embed = {.rows = table->rows, .cols = table->cols, .pitch = table->pitch, .pitch_out = e->pitch, .norm = (uint32_t)norm}};
+  brc_op_params q = {.embed = {.rows = table->rows,
+                               .cols = table->cols,
+                               .pitch = table->pitch,
+                               .pitch_out = e->pitch,
+                               .norm = (uint32_t)norm}};
   brc_op_add(p, BRC_OP_embed, (brc_tensor *[]){table}, (brc_tensor *[]){e}, &q);
   return e;
 }
 
-brc_tensor *brc_concat_input(brc_program *p, brc_tensor *obs, brc_tensor *action, brc_tensor *emb, brc_tensor *task) {
+brc_tensor *brc_concat_input(brc_program *p, brc_tensor *obs, brc_tensor *action, brc_tensor *emb,
+                             brc_tensor *task) {
   EXPECT("concat_input", obs, 1, 0, 0);
   if (action) EXPECT("concat_input", action, 1, obs->rows, 0);
   if (emb) {
@@ -336,12 +404,13 @@ brc_tensor *brc_concat_input(brc_program *p, brc_tensor *obs, brc_tensor *action
   brc_tensor *x = brc_activation(p, "input", 1, obs->rows, c.cols_obs + c.cols_action + c.cols_emb);
   c.pitch = x->pitch;
   brc_op_params q = {.concat_input = c};
-  brc_op_add(p, BRC_OP_concat_input, (brc_tensor *[]){obs, action, emb, emb ? task : NULL}, (brc_tensor *[]){x}, &q);
+  brc_op_add(p, BRC_OP_concat_input, (brc_tensor *[]){obs, action, emb, emb ? task : NULL}, (brc_tensor *[]){x},
+             &q);
   return x;
 }
 
-void brc_tanh_normal(brc_program *p, brc_tensor *mean, brc_tensor *head, brc_tensor *eps, double tau, double log_std_min,
-                     double log_std_max, brc_tensor **action, brc_tensor **logp) {
+void brc_tanh_normal(brc_program *p, brc_tensor *mean, brc_tensor *head, brc_tensor *eps, double tau,
+                     double log_std_min, double log_std_max, brc_tensor **action, brc_tensor **logp) {
   *action = broken();
   if (logp) *logp = broken();
   EXPECT_VOID("tanh_normal", mean, 1, 0, 0);
@@ -353,23 +422,38 @@ void brc_tanh_normal(brc_program *p, brc_tensor *mean, brc_tensor *head, brc_ten
   }
   brc_tensor *a = brc_activation(p, "action", 1, mean->rows, mean->cols);
   brc_tensor *l = logp ? brc_activation(p, "log_prob", 1, mean->rows, 1) : NULL;
-  brc_op_params q = {.tanh_normal = {.rows = mean->rows, .cols = mean->cols, .pitch_mean = mean->pitch, .pitch_head = head->pitch,
-                                     .pitch_eps = eps ? eps->pitch : 0, .pitch_action = a->pitch, .tau = tau,
-                                     .log_std_min = log_std_min, .log_std_max = log_std_max}};
+  brc_op_params q = {.tanh_normal = {.rows = mean->rows,
+                                     .cols = mean->cols,
+                                     .pitch_mean = mean->pitch,
+                                     .pitch_head = head->pitch,
+                                     .pitch_eps = eps ? eps->pitch : 0,
+                                     .pitch_action = a->pitch,
+                                     .tau = tau,
+                                     .log_std_min = log_std_min,
+                                     .log_std_max = log_std_max}};
   brc_op_add(p, BRC_OP_tanh_normal, (brc_tensor *[]){mean, head, eps}, (brc_tensor *[]){a, l}, &q);
   *action = a;
   if (logp) *logp = l;
 }
 
-static struct brc_categorical_params categorical(brc_program *p, const brc_tensor *logits, const brc_tensor *target, double v_max, double discount) {
-  if (logits->cols < 2) fail(p, BRC_E_VALUE, "a categorical value needs at least 2 atoms, not %u", logits->cols);
-  return (struct brc_categorical_params){.members = logits->members, .rows = logits->rows, .atoms = logits->cols, .pitch = logits->pitch,
-                                         .stride = stride32(p, logits), .pitch_target = target ? target->pitch : 0,
-                                         .v_max = v_max, .discount = discount, .scale = 1};
+static struct brc_categorical_params categorical(brc_program *p, const brc_tensor *logits,
+                                                 const brc_tensor *target, double v_max, double discount) {
+  if (logits->cols < 2)
+    fail(p, BRC_E_VALUE, "a categorical value needs at least 2 atoms, not %u", logits->cols);
+  return (struct brc_categorical_params){.members = logits->members,
+                                         .rows = logits->rows,
+                                         .atoms = logits->cols,
+                                         .pitch = logits->pitch,
+                                         .stride = stride32(p, logits),
+                                         .pitch_target = target ? target->pitch : 0,
+                                         .v_max = v_max,
+                                         .discount = discount,
+                                         .scale = 1};
 }
 
-void brc_categorical_target(brc_program *p, brc_tensor *logits, brc_tensor *reward, brc_tensor *mask, brc_tensor *logp,
-                            brc_tensor *scalars, double v_max, double discount, brc_tensor **target, brc_tensor **q) {
+void brc_categorical_target(brc_program *p, brc_tensor *logits, brc_tensor *reward, brc_tensor *mask,
+                            brc_tensor *logp, brc_tensor *scalars, double v_max, double discount,
+                            brc_tensor **target, brc_tensor **q) {
   *target = *q = broken();
   EXPECT_VOID("categorical_target", reward, 1, logits->rows, 1);
   EXPECT_VOID("categorical_target", mask, 1, logits->rows, 1);
@@ -378,7 +462,8 @@ void brc_categorical_target(brc_program *p, brc_tensor *logits, brc_tensor *rewa
   *target = brc_activation(p, "target_probs", 1, logits->rows, logits->cols);
   *q = brc_activation(p, "q_target", 1, logits->rows, 1);
   brc_op_params c = {.categorical_target = categorical(p, logits, *target, v_max, discount)};
-  brc_op_add(p, BRC_OP_categorical_target, (brc_tensor *[]){logits, reward, mask, logp, scalars}, (brc_tensor *[]){*target, *q}, &c);
+  brc_op_add(p, BRC_OP_categorical_target, (brc_tensor *[]){logits, reward, mask, logp, scalars},
+             (brc_tensor *[]){*target, *q}, &c);
 }
 
 brc_tensor *brc_cross_entropy(brc_program *p, brc_tensor *logits, brc_tensor *target) {
@@ -397,7 +482,8 @@ brc_tensor *brc_expected_value(brc_program *p, brc_tensor *logits, double v_max)
   return q;
 }
 
-brc_tensor *brc_policy_loss(brc_program *p, brc_tensor *logp, brc_tensor *q, brc_tensor *scalars, brc_tensor *stats) {
+brc_tensor *brc_policy_loss(brc_program *p, brc_tensor *logp, brc_tensor *q, brc_tensor *scalars,
+                            brc_tensor *stats) {
   EXPECT("policy_loss", logp, 1, 0, 1);
   EXPECT("policy_loss", q, 1, logp->rows, 1);
   EXPECT("policy_loss", scalars, 1, 1, BRC_SCALAR_COUNT);
@@ -410,16 +496,18 @@ brc_tensor *brc_policy_loss(brc_program *p, brc_tensor *logp, brc_tensor *q, brc
 void brc_reduce(brc_program *p, brc_tensor *x, int mode, double scale, brc_tensor *out) {
   // Members lie one behind the other: one tall column.
   uint32_t rows = x->rows * x->members;
-  if (x->members > 1 && x->stride != (uint64_t)x->rows * x->pitch) fail(p, BRC_E_SHAPE, "op reduce: members of '%s' are not contiguous", x->name);
+  if (x->members > 1 && x->stride != (uint64_t)x->rows * x->pitch)
+    fail(p, BRC_E_SHAPE, "op reduce: members of '%s' are not contiguous", x->name);
   if (x->cols > 4) fail(p, BRC_E_SHAPE, "op reduce: '%s' has %u columns, at most 4", x->name, x->cols);
   EXPECT_VOID("reduce", x, 0, 0, mode == BRC_REDUCE_STATS ? 1 : 0);
   EXPECT_VOID("reduce", out, 1, 1, mode == BRC_REDUCE_STATS ? 3 : x->cols);
-  brc_op_params c = {.reduce = {.rows = rows, .cols = x->cols, .pitch = x->pitch, .mode = (uint32_t)mode, .scale = scale}};
+  brc_op_params c = {
+      .reduce = {.rows = rows, .cols = x->cols, .pitch = x->pitch, .mode = (uint32_t)mode, .scale = scale}};
   brc_op_add(p, BRC_OP_reduce, (brc_tensor *[]){x}, (brc_tensor *[]){out}, &c);
 }
 
-brc_tensor *brc_adamw(brc_program *p, brc_tensor *grad, brc_tensor *param, brc_tensor *m, brc_tensor *v, brc_tensor *target,
-                      brc_tensor *scalars, uint32_t c1, const brc_adam *a, double tau) {
+brc_tensor *brc_adamw(brc_program *p, brc_tensor *grad, brc_tensor *param, brc_tensor *m, brc_tensor *v,
+                      brc_tensor *target, brc_tensor *scalars, uint32_t c1, const brc_adam *a, double tau) {
   uint32_t n = param->cols;
   EXPECT("adamw", param, 1, 1, 0);
   EXPECT("adamw", grad, 1, 1, n);
@@ -431,10 +519,21 @@ brc_tensor *brc_adamw(brc_program *p, brc_tensor *grad, brc_tensor *param, brc_t
   uint32_t block = BRC_ROUND_UP(n / 4096 + 1, 1024u);
   if (block < 4096) block = 4096;
   brc_tensor *partial = brc_activation(p, "squares", 1, (n + block - 1) / block, 2);
-  brc_op_params q = {.adamw = {.n = n, .block = block, .c1 = c1, .c2 = c1 + 1, .lr = a->lr, .beta1 = a->beta1, .beta2 = a->beta2,
-                               .one_minus_beta1 = 1 - a->beta1, .one_minus_beta2 = 1 - a->beta2, .eps = a->eps, .decay = a->decay,
-                               .tau = tau, .one_minus_tau = 1 - tau}};
-  brc_op_add(p, BRC_OP_adamw, (brc_tensor *[]){grad, param, m, v, target, scalars}, (brc_tensor *[]){partial}, &q);
+  brc_op_params q = {.adamw = {.n = n,
+                               .block = block,
+                               .c1 = c1,
+                               .c2 = c1 + 1,
+                               .lr = a->lr,
+                               .beta1 = a->beta1,
+                               .beta2 = a->beta2,
+                               .one_minus_beta1 = 1 - a->beta1,
+                               .one_minus_beta2 = 1 - a->beta2,
+                               .eps = a->eps,
+                               .decay = a->decay,
+                               .tau = tau,
+                               .one_minus_tau = 1 - tau}};
+  brc_op_add(p, BRC_OP_adamw, (brc_tensor *[]){grad, param, m, v, target, scalars}, (brc_tensor *[]){partial},
+             &q);
   return partial;
 }
 
@@ -446,10 +545,18 @@ void brc_temperature(brc_program *p, brc_tensor *log_alpha, brc_tensor *m, brc_t
   EXPECT_VOID("temperature", entropy, 1, 1, 1);
   EXPECT_VOID("temperature", scalars, 1, 1, BRC_SCALAR_COUNT);
   EXPECT_VOID("temperature", stats, 1, 1, 3);
-  brc_op_params q = {.temperature = {.c1 = BRC_SCALAR_TEMPERATURE_C1, .c2 = BRC_SCALAR_TEMPERATURE_C2, .lr = a->lr, .beta1 = a->beta1,
-                                     .beta2 = a->beta2, .one_minus_beta1 = 1 - a->beta1, .one_minus_beta2 = 1 - a->beta2,
-                                     .eps = a->eps, .decay = a->decay, .target_entropy = target_entropy}};
-  brc_op_add(p, BRC_OP_temperature, (brc_tensor *[]){log_alpha, m, v, scalars, entropy}, (brc_tensor *[]){stats}, &q);
+  brc_op_params q = {.temperature = {.c1 = BRC_SCALAR_TEMPERATURE_C1,
+                                     .c2 = BRC_SCALAR_TEMPERATURE_C2,
+                                     .lr = a->lr,
+                                     .beta1 = a->beta1,
+                                     .beta2 = a->beta2,
+                                     .one_minus_beta1 = 1 - a->beta1,
+                                     .one_minus_beta2 = 1 - a->beta2,
+                                     .eps = a->eps,
+                                     .decay = a->decay,
+                                     .target_entropy = target_entropy}};
+  brc_op_add(p, BRC_OP_temperature, (brc_tensor *[]){log_alpha, m, v, scalars, entropy},
+             (brc_tensor *[]){stats}, &q);
 }
 
 void brc_advance_scalars(brc_program *p, brc_tensor *counts, brc_tensor *log_alpha, brc_tensor *scalars,
@@ -457,40 +564,69 @@ void brc_advance_scalars(brc_program *p, brc_tensor *counts, brc_tensor *log_alp
   EXPECT_VOID("advance_scalars", counts, 1, 1, BRC_COUNT_COUNT);
   EXPECT_VOID("advance_scalars", log_alpha, 1, 1, 1);
   EXPECT_VOID("advance_scalars", scalars, 1, 1, BRC_SCALAR_COUNT);
-  brc_op_params q = {.advance_scalars = {.critic_beta1 = c->beta1, .critic_beta2 = c->beta2, .actor_beta1 = a->beta1,
-                                         .actor_beta2 = a->beta2, .temperature_beta1 = t->beta1, .temperature_beta2 = t->beta2,
-                                         .critic_1m1 = 1 - c->beta1, .critic_1m2 = 1 - c->beta2, .actor_1m1 = 1 - a->beta1,
-                                         .actor_1m2 = 1 - a->beta2, .temperature_1m1 = 1 - t->beta1, .temperature_1m2 = 1 - t->beta2}};
+  brc_op_params q = {.advance_scalars = {.critic_beta1 = c->beta1,
+                                         .critic_beta2 = c->beta2,
+                                         .actor_beta1 = a->beta1,
+                                         .actor_beta2 = a->beta2,
+                                         .temperature_beta1 = t->beta1,
+                                         .temperature_beta2 = t->beta2,
+                                         .critic_1m1 = 1 - c->beta1,
+                                         .critic_1m2 = 1 - c->beta2,
+                                         .actor_1m1 = 1 - a->beta1,
+                                         .actor_1m2 = 1 - a->beta2,
+                                         .temperature_1m1 = 1 - t->beta1,
+                                         .temperature_1m2 = 1 - t->beta2}};
   brc_op_add(p, BRC_OP_advance_scalars, (brc_tensor *[]){counts, log_alpha}, (brc_tensor *[]){scalars}, &q);
 }
 
-brc_tensor *brc_normal(brc_program *p, brc_tensor *step, uint32_t rows, uint32_t cols, uint64_t seed, uint32_t stream) {
+brc_tensor *brc_normal(brc_program *p, brc_tensor *step, uint32_t rows, uint32_t cols, uint64_t seed,
+                       uint32_t stream) {
   EXPECT("normal", step, 1, 1, 1);
   brc_tensor *z = brc_activation(p, "noise", 1, rows, cols);
-  brc_op_params q = {.normal = {.rows = rows, .cols = cols, .pitch = z->pitch, .stream = stream, .seed_lo = (uint32_t)seed, .seed_hi = (uint32_t)(seed >> 32)}};
+  brc_op_params q = {.normal = {.rows = rows,
+                                .cols = cols,
+                                .pitch = z->pitch,
+                                .stream = stream,
+                                .seed_lo = (uint32_t)seed,
+                                .seed_hi = (uint32_t)(seed >> 32)}};
   brc_op_add(p, BRC_OP_normal, (brc_tensor *[]){step}, (brc_tensor *[]){z}, &q);
   return z;
 }
 
 // Ops that only gradient rules emit.
-void brc_norm_sums(brc_program *p, brc_tensor *partial, uint32_t cols, uint32_t pitch, brc_tensor *dscale, brc_tensor *dbias) {
+void brc_norm_sums(brc_program *p, brc_tensor *partial, uint32_t cols, uint32_t pitch, brc_tensor *dscale,
+                   brc_tensor *dbias) {
   EXPECT_VOID("norm_sums", partial, 0, 0, 3 * pitch);
   EXPECT_VOID("norm_sums", dscale, partial->members, 1, cols);
   EXPECT_VOID("norm_sums", dbias, partial->members, 1, cols);
   if (dscale->stride != dbias->stride) fail(p, BRC_E_SHAPE, "op norm_sums: outputs of different strides");
-  brc_op_params q = {.norm_sums = {.members = partial->members, .blocks = partial->rows, .cols = cols, .pitch = pitch, .stride_p = stride32(p, dscale)}};
+  brc_op_params q = {.norm_sums = {.members = partial->members,
+                                   .blocks = partial->rows,
+                                   .cols = cols,
+                                   .pitch = pitch,
+                                   .stride_p = stride32(p, dscale)}};
   brc_op_add(p, BRC_OP_norm_sums, (brc_tensor *[]){partial}, (brc_tensor *[]){dscale, dbias, NULL}, &q);
 }
 
 void brc_colsum(brc_program *p, brc_tensor *x, brc_tensor *out) {
   EXPECT_VOID("colsum", out, x->members, 1, x->cols);
-  brc_op_params q = {.colsum = {.members = x->members, .rows = x->rows, .cols = x->cols, .pitch = x->pitch, .stride_x = stride32(p, x), .stride_p = stride32(p, out)}};
+  brc_op_params q = {.colsum = {.members = x->members,
+                                .rows = x->rows,
+                                .cols = x->cols,
+                                .pitch = x->pitch,
+                                .stride_x = stride32(p, x),
+                                .stride_p = stride32(p, out)}};
   brc_op_add(p, BRC_OP_colsum, (brc_tensor *[]){x}, (brc_tensor *[]){out}, &q);
 }
 
 brc_tensor *brc_sum_members(brc_program *p, brc_tensor *x) {
   brc_tensor *out = brc_activation(p, x->name, 1, x->rows, x->cols);
-  brc_op_params q = {.sum_members = {.members = x->members, .rows = x->rows, .cols = x->cols, .pitch = x->pitch, .pitch_out = out->pitch, .stride_x = stride32(p, x)}};
+  brc_op_params q = {.sum_members = {.members = x->members,
+                                     .rows = x->rows,
+                                     .cols = x->cols,
+                                     .pitch = x->pitch,
+                                     .pitch_out = out->pitch,
+                                     .stride_x = stride32(p, x)}};
   brc_op_add(p, BRC_OP_sum_members, (brc_tensor *[]){x}, (brc_tensor *[]){out}, &q);
   return out;
 }
@@ -499,7 +635,9 @@ brc_tensor *brc_segment_sum(brc_program *p, brc_tensor *x, brc_tensor *task, uin
   EXPECT("segment_sum", x, 1, 0, 0);
   EXPECT("segment_sum", task, 1, x->rows, 1);
   brc_tensor *out = brc_activation(p, "segments", 1, segments, x->cols);
-  brc_op_params q = {.segment_sum = {.rows = x->rows, .cols = x->cols, .pitch = x->pitch, .segments = segments, .pitch_out = out->pitch}};
+  brc_op_params q = {
+      .segment_sum = {
+          .rows = x->rows, .cols = x->cols, .pitch = x->pitch, .segments = segments, .pitch_out = out->pitch}};
   brc_op_add(p, BRC_OP_segment_sum, (brc_tensor *[]){x, task}, (brc_tensor *[]){out}, &q);
   return out;
 }

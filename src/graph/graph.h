@@ -29,23 +29,27 @@ typedef struct brc_tensor {
   const char *name;
   brc_dtype dtype;
   uint32_t members, rows, cols, pitch;
-  uint64_t stride;         // between members; 0 when members == 1
-  brc_storage *storage;    // NULL: in the program's arena, placed by the planner
-  uint64_t offset;         // final after brc_program_finish
-  struct brc_tensor *root;  // the tensor this is a view of (itself if none); offset is relative to it until placed
-  brc_op *producer;        // NULL: a parameter or an input
-  bool tap;                // kept for reading: not aliased by the planner
-  struct brc_dep { const brc_storage *storage; uint32_t version; } deps[12];  // external storage it was computed from
+  uint64_t stride;       // between members; 0 when members == 1
+  brc_storage *storage;  // NULL: in the program's arena, placed by the planner
+  uint64_t offset;       // final after brc_program_finish
+  struct brc_tensor
+      *root;         // the tensor this is a view of (itself if none); offset is relative to it until placed
+  brc_op *producer;  // NULL: a parameter or an input
+  bool tap;          // kept for reading: not aliased by the planner
+  struct brc_dep {
+    const brc_storage *storage;
+    uint32_t version;
+  } deps[12];  // external storage it was computed from
   int dep_count;
-  int first, last;         // arena: ops that first and last touch it
+  int first, last;  // arena: ops that first and last touch it
 } brc_tensor;
 
 #define BRC_MAX_IN  6
 #define BRC_MAX_OUT 3
 struct brc_op {
   brc_op_kind kind;
-  int index;               // position in the program
-  const char *label;       // for profiles and messages: "critic/block0/dense1"
+  int index;                                      // position in the program
+  const char *label;                              // for profiles and messages: "critic/block0/dense1"
   brc_tensor *in[BRC_MAX_IN], *out[BRC_MAX_OUT];  // NULL where optional and absent
   brc_op_params params;
 };
@@ -64,10 +68,10 @@ typedef struct brc_program {
   size_t tensor_count, tensor_cap;
   brc_storage **storages;  // those used, in order of first use
   size_t storage_count, storage_cap;
-  uint64_t arena_elements;      // planned
-  uint64_t arena_unplanned;     // sum of all activations, for the report
-  const char *scope;            // prefix of labels
-  brc_status status;            // sticky
+  uint64_t arena_elements;   // planned
+  uint64_t arena_unplanned;  // sum of all activations, for the report
+  const char *scope;         // prefix of labels
+  brc_status status;         // sticky
   char error[512];
   bool finished;
 } brc_program;
@@ -77,7 +81,8 @@ void brc_program_free(brc_program *p);
 brc_status brc_program_status(const brc_program *p);  // sets brc_error() when not OK
 // Check, place the arena's tensors by lifetime, fix offsets. Nothing may be added afterwards.
 brc_status brc_program_finish(brc_program *p);
-void brc_program_scope(brc_program *p, const char *scope);  // labels of the following ops start with it; NULL: none
+void brc_program_scope(brc_program *p,
+                       const char *scope);  // labels of the following ops start with it; NULL: none
 // Keep a tensor for reading after the run (not aliased).
 void brc_program_tap(brc_program *p, brc_tensor *t);
 
@@ -95,39 +100,50 @@ double brc_program_gemm_flops(const brc_program *p);
 
 //------------------------ 3. Builders: one per op (shapes: op.h) ---------------
 brc_tensor *brc_dense(brc_program *p, brc_tensor *x, brc_tensor *kernel, brc_tensor *bias);
-brc_tensor *brc_norm(brc_program *p, brc_tensor *x, brc_tensor *scale, brc_tensor *bias, brc_tensor *residual, bool relu, double eps);
+brc_tensor *brc_norm(brc_program *p, brc_tensor *x, brc_tensor *scale, brc_tensor *bias, brc_tensor *residual,
+                     bool relu, double eps);
 brc_tensor *brc_embed(brc_program *p, brc_tensor *table, int norm);
-brc_tensor *brc_concat_input(brc_program *p, brc_tensor *obs, brc_tensor *action, brc_tensor *emb, brc_tensor *task);
-void brc_tanh_normal(brc_program *p, brc_tensor *mean, brc_tensor *head, brc_tensor *eps, double tau, double log_std_min,
-                     double log_std_max, brc_tensor **action, brc_tensor **logp);
-void brc_categorical_target(brc_program *p, brc_tensor *logits, brc_tensor *reward, brc_tensor *mask, brc_tensor *logp,
-                            brc_tensor *scalars, double v_max, double discount, brc_tensor **target, brc_tensor **q);
+brc_tensor *brc_concat_input(brc_program *p, brc_tensor *obs, brc_tensor *action, brc_tensor *emb,
+                             brc_tensor *task);
+void brc_tanh_normal(brc_program *p, brc_tensor *mean, brc_tensor *head, brc_tensor *eps, double tau,
+                     double log_std_min, double log_std_max, brc_tensor **action, brc_tensor **logp);
+void brc_categorical_target(brc_program *p, brc_tensor *logits, brc_tensor *reward, brc_tensor *mask,
+                            brc_tensor *logp, brc_tensor *scalars, double v_max, double discount,
+                            brc_tensor **target, brc_tensor **q);
 brc_tensor *brc_cross_entropy(brc_program *p, brc_tensor *logits, brc_tensor *target);
 brc_tensor *brc_expected_value(brc_program *p, brc_tensor *logits, double v_max);
 // stats: an external [1,2] that takes loss and entropy. Returns it.
-brc_tensor *brc_policy_loss(brc_program *p, brc_tensor *logp, brc_tensor *q, brc_tensor *scalars, brc_tensor *stats);
+brc_tensor *brc_policy_loss(brc_program *p, brc_tensor *logp, brc_tensor *q, brc_tensor *scalars,
+                            brc_tensor *stats);
 enum { BRC_REDUCE_SUM, BRC_REDUCE_ROOT, BRC_REDUCE_STATS, BRC_REDUCE_NORM };
 void brc_reduce(brc_program *p, brc_tensor *x, int mode, double scale, brc_tensor *out);
-typedef struct brc_adam { double lr, beta1, beta2, eps, decay; } brc_adam;
+typedef struct brc_adam {
+  double lr, beta1, beta2, eps, decay;
+} brc_adam;
 // All five are whole-group tensors [1,1,n]. Returns the partial sums.
-brc_tensor *brc_adamw(brc_program *p, brc_tensor *grad, brc_tensor *param, brc_tensor *m, brc_tensor *v, brc_tensor *target,
-                      brc_tensor *scalars, uint32_t c1, const brc_adam *adam, double tau);
+brc_tensor *brc_adamw(brc_program *p, brc_tensor *grad, brc_tensor *param, brc_tensor *m, brc_tensor *v,
+                      brc_tensor *target, brc_tensor *scalars, uint32_t c1, const brc_adam *adam, double tau);
 void brc_temperature(brc_program *p, brc_tensor *log_alpha, brc_tensor *m, brc_tensor *v, brc_tensor *scalars,
                      brc_tensor *entropy, const brc_adam *adam, double target_entropy, brc_tensor *stats);
 void brc_advance_scalars(brc_program *p, brc_tensor *counts, brc_tensor *log_alpha, brc_tensor *scalars,
                          const brc_adam *critic, const brc_adam *actor, const brc_adam *temperature);
-brc_tensor *brc_normal(brc_program *p, brc_tensor *step, uint32_t rows, uint32_t cols, uint64_t seed, uint32_t stream);
+brc_tensor *brc_normal(brc_program *p, brc_tensor *step, uint32_t rows, uint32_t cols, uint64_t seed,
+                       uint32_t stream);
 
 // For tests and gradient rules: an op from its parts. The caller has checked the shapes.
-brc_op *brc_op_add(brc_program *p, brc_op_kind kind, brc_tensor *const *in, brc_tensor *const *out, const brc_op_params *params);
+brc_op *brc_op_add(brc_program *p, brc_op_kind kind, brc_tensor *const *in, brc_tensor *const *out,
+                   const brc_op_params *params);
 
 //------------------------ 4. Gradients ----------------------------------------
 // A parameter whose gradient is wanted, and where it goes.
-typedef struct brc_wrt { brc_tensor *param, *grad; } brc_wrt;
+typedef struct brc_wrt {
+  brc_tensor *param, *grad;
+} brc_wrt;
 // Emit the ops that compute d loss / d wrt[i].param into wrt[i].grad, for every parameter on a way to the loss. `loss` is the
 // output of cross_entropy (loss = sum over members of the mean over the batch) or of policy_loss. Gradients flow through
 // activations only towards `wrt`: everything else is constant (stop_gradient names more, e.g. an embedding).
 // A wanted parameter that the loss does not reach is an error. An activation with several consumers: later ones must be `dense`,
 // which add to the gradient in place (a norm's residual passes its gradient on, so it must be the last consumer); else an error.
-void brc_grad(brc_program *p, brc_tensor *loss, const brc_wrt *wrt, size_t count, brc_tensor *const *stop_gradient, size_t stops);
+void brc_grad(brc_program *p, brc_tensor *loss, const brc_wrt *wrt, size_t count,
+              brc_tensor *const *stop_gradient, size_t stops);
 #endif

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 typedef uint32_t brc_op_uint;
-#define uint            brc_op_uint
-#define BRC_PARAMS(x)   brc_##x##_params
-#define BRC_REAL        double
+#define uint          brc_op_uint
+#define BRC_PARAMS(x) brc_##x##_params
+#define BRC_REAL      double
 #include "graph/op_params.h"
 #undef BRC_PARAMS
 #undef BRC_REAL
@@ -95,7 +95,7 @@ typedef enum brc_op_kind {
 #define OP(name, ...) BRC_OP_##name,
   BRC_OPS(OP)
 #undef OP
-  BRC_OP_COUNT
+      BRC_OP_COUNT
 } brc_op_kind;
 
 typedef union brc_op_params {
@@ -125,8 +125,13 @@ unsigned brc_op_params_to32(brc_op_kind kind, const brc_op_params *p, brc_op_par
 // The device scalars that a program advances itself, and the step counts behind them.
 enum {
   BRC_SCALAR_ALPHA,  // exp(log_alpha) before the update
-  BRC_SCALAR_CRITIC_C1, BRC_SCALAR_CRITIC_C2, BRC_SCALAR_ACTOR_C1, BRC_SCALAR_ACTOR_C2,
-  BRC_SCALAR_TEMPERATURE_C1, BRC_SCALAR_TEMPERATURE_C2, BRC_SCALAR_COUNT = 8
+  BRC_SCALAR_CRITIC_C1,
+  BRC_SCALAR_CRITIC_C2,
+  BRC_SCALAR_ACTOR_C1,
+  BRC_SCALAR_ACTOR_C2,
+  BRC_SCALAR_TEMPERATURE_C1,
+  BRC_SCALAR_TEMPERATURE_C2,
+  BRC_SCALAR_COUNT = 8
 };
 enum { BRC_COUNT_CRITIC, BRC_COUNT_ACTOR, BRC_COUNT_TEMPERATURE, BRC_COUNT_DRAW, BRC_COUNT_COUNT };
 #endif

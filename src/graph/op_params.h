@@ -68,7 +68,8 @@ struct BRC_PARAMS(tanh_normal) {
 struct BRC_PARAMS(categorical) {
   uint members, rows, atoms, pitch;  // pitch: of logits and dlogits
   uint stride, pitch_target;         // stride: between members of logits
-  BRC_REAL v_max, discount, scale;   // scale: cross_entropy, expected_value: gradient of the loss by this op's output
+  BRC_REAL v_max, discount,
+      scale;  // scale: cross_entropy, expected_value: gradient of the loss by this op's output
 };
 
 // policy_loss: mean over rows of alpha logp - q; entropy = -mean logp.
@@ -100,7 +101,8 @@ struct BRC_PARAMS(temperature) {
 struct BRC_PARAMS(advance) {
   uint pad0, pad1;
   BRC_REAL critic_beta1, critic_beta2, actor_beta1, actor_beta2, temperature_beta1, temperature_beta2;
-  BRC_REAL critic_1m1, critic_1m2, actor_1m1, actor_1m2, temperature_1m1, temperature_1m2;  // 1 - beta, from double
+  BRC_REAL critic_1m1, critic_1m2, actor_1m1, actor_1m2, temperature_1m1,
+      temperature_1m2;  // 1 - beta, from double
 };
 
 // normal: out[r, c] = normal number r*cols + c of (seed, stream, step).

@@ -45,7 +45,8 @@ brc_status brc_program_finish(brc_program *p) {
     for (int j = 0; j < info->inputs; j++) touch(p->ops[i]->in[j], (int)i);
     for (int j = 0; j < info->outputs; j++) touch(p->ops[i]->out[j], (int)i);
   }
-  brc_tensor **list = calloc(2 * p->tensor_count + 1, sizeof *list), **busy = list ? list + p->tensor_count : NULL;
+  brc_tensor **list = calloc(2 * p->tensor_count + 1, sizeof *list),
+             **busy = list ? list + p->tensor_count : NULL;
   if (!list) return brc_fail(BRC_E_NOMEM, "out of memory while planning program '%s'", p->name);
   size_t count = 0;
   for (size_t i = 0; i < p->tensor_count; i++) {

@@ -13,8 +13,8 @@ typedef struct brc_param {
   uint32_t members, rows, cols, pitch;
   uint64_t stride, offset;  // in elements; every tensor starts on 512 bytes
   brc_init init;
-  double gain;     // orthogonal: K'K = gain² I; normal: standard deviation
-  bool ensemble;   // files keep the leading member axis even for one member
+  double gain;    // orthogonal: K'K = gain² I; normal: standard deviation
+  bool ensemble;  // files keep the leading member axis even for one member
 } brc_param;
 
 typedef enum brc_role { BRC_PARAM, BRC_GRAD, BRC_M, BRC_V, BRC_TARGET, BRC_ROLES } brc_role;
@@ -47,13 +47,13 @@ typedef struct brc_net {
   brc_group *group;
   brc_role role;
   uint32_t members;
-  double eps;        // LayerNorm
+  double eps;  // LayerNorm
 } brc_net;
 
 brc_tensor *brc_nn_dense(const brc_net *n, const char *name, brc_tensor *x, uint32_t out, double gain);
 // Dense, then LayerNorm under the names `dense` and `norm`, then relu or a residual.
-brc_tensor *brc_nn_dense_norm(const brc_net *n, const char *dense, const char *norm, brc_tensor *x, uint32_t width,
-                              brc_tensor *residual, bool relu);
+brc_tensor *brc_nn_dense_norm(const brc_net *n, const char *dense, const char *norm, brc_tensor *x,
+                              uint32_t width, brc_tensor *residual, bool relu);
 // h = relu(LN(Dense(x))); depth times: h = h + LN(Dense(relu(LN(Dense(h))))). Source: BRO (Nauman et al. 2024).
 brc_tensor *brc_nn_bronet(const brc_net *n, brc_tensor *x, uint32_t width, uint32_t depth);
 // Table [tasks, dim] named "embedding", rows normalised.

@@ -28,11 +28,18 @@ static brc_status add_loop(brc_trainer *t, brc_st_writer *w) {
   brc_status st = brc_st_writer_copy(w, "loop/envs", BRC_ST_U8, 1, (uint64_t[]){bytes}, envs);
   free(envs);
   if (!st) st = brc_st_writer_copy(w, "loop/steps", BRC_ST_U64, 1, (uint64_t[]){2}, counters);
-  if (!st) st = brc_st_writer_copy(w, "loop/obs", BRC_ST_F32, 2, (uint64_t[]){tasks, (uint64_t)c->obs_dim}, t->loop.obs);
-  if (!st) st = brc_st_writer_copy(w, "loop/stats", BRC_ST_F64, 2, (uint64_t[]){tasks, sizeof *t->stats / 8}, t->stats);
-  if (!st) st = brc_st_writer_copy(w, "loop/metrics", BRC_ST_F64, 1, (uint64_t[]){BRC_METRIC_COUNT}, t->loop.metrics);
+  if (!st)
+    st = brc_st_writer_copy(w, "loop/obs", BRC_ST_F32, 2, (uint64_t[]){tasks, (uint64_t)c->obs_dim},
+                            t->loop.obs);
+  if (!st)
+    st =
+        brc_st_writer_copy(w, "loop/stats", BRC_ST_F64, 2, (uint64_t[]){tasks, sizeof *t->stats / 8}, t->stats);
+  if (!st)
+    st = brc_st_writer_copy(w, "loop/metrics", BRC_ST_F64, 1, (uint64_t[]){BRC_METRIC_COUNT}, t->loop.metrics);
   if (!st) st = brc_st_writer_copy(w, "loop/entropy", BRC_ST_F64, 1, (uint64_t[]){tasks}, t->loop.entropy);
-  return st ? st : brc_st_writer_copy(w, "loop/denominators", BRC_ST_F64, 1, (uint64_t[]){tasks}, t->loop.denominators);
+  return st ? st
+            : brc_st_writer_copy(w, "loop/denominators", BRC_ST_F64, 1, (uint64_t[]){tasks},
+                                 t->loop.denominators);
 }
 
 brc_status brc_checkpoint_save(brc_trainer *t) {
@@ -59,8 +66,11 @@ static brc_status open_state(const char *path, brc_st_file **f) {
   brc_status st = brc_st_open(f, path);
   if (st) return st;
   const char *format = brc_st_meta(*f, "format"), *version = brc_st_meta(*f, "format_version");
-  if (!format || strcmp(format, "brc-checkpoint")) st = brc_fail(BRC_E_FORMAT, "%s is not a checkpoint of brc", path);
-  else if (!version || strcmp(version, FORMAT_VERSION)) st = brc_fail(BRC_E_FORMAT, "%s has format version %s; this brc reads " FORMAT_VERSION, path, version ? version : "(none)");
+  if (!format || strcmp(format, "brc-checkpoint"))
+    st = brc_fail(BRC_E_FORMAT, "%s is not a checkpoint of brc", path);
+  else if (!version || strcmp(version, FORMAT_VERSION))
+    st = brc_fail(BRC_E_FORMAT, "%s has format version %s; this brc reads " FORMAT_VERSION, path,
+                  version ? version : "(none)");
   if (st) brc_st_close(*f);
   return st;
 }
@@ -102,7 +112,8 @@ brc_status brc_checkpoint_load(brc_trainer *t) {
   // A task without saved state starts a new episode, and the log says so.
   for (size_t i = 0; !st && i < t->config.task_count; i++) {
     if (t->config.tasks[i]->save) continue;
-    fprintf(stderr, "brc: task '%s' cannot save its state: its episode starts anew\n", t->config.tasks[i]->name);
+    fprintf(stderr, "brc: task '%s' cannot save its state: its episode starts anew\n",
+            t->config.tasks[i]->name);
     st = brc_env_pool_reset_one(t->envs, i, t->loop.obs + i * (size_t)c->obs_dim);
   }
   brc_st_close(f);

@@ -6,19 +6,30 @@
 brc_status brc_loop_init(brc_loop *l, const brc_loop_config *config, brc_agent *agent, brc_replay *replay,
                          brc_normalizer *normalizer, const brc_world *world, brc_pool *pool) {
   const brc_agent_config *c = &agent->config;
-  size_t t = (size_t)c->tasks, o = (size_t)c->obs_dim, a = (size_t)c->action_dim, b = (size_t)c->batch, u = config->updates;
-  *l = (brc_loop){.config = *config, .agent = agent, .replay = replay, .normalizer = normalizer, .world = *world, .pool = pool};
+  size_t t = (size_t)c->tasks, o = (size_t)c->obs_dim, a = (size_t)c->action_dim, b = (size_t)c->batch,
+         u = config->updates;
+  *l = (brc_loop){.config = *config,
+                  .agent = agent,
+                  .replay = replay,
+                  .normalizer = normalizer,
+                  .world = *world,
+                  .pool = pool};
   size_t noise = (b > t ? b : t) * a;
-  bool ok = (l->obs = calloc(t * o, 4)) && (l->next_obs = calloc(t * o, 4)) && (l->action = calloc(t * a, 4)) && (l->chosen = calloc(t * a, 8)) && (l->act_in = calloc(t * (o + a), 8)) &&
-            (l->noise = calloc(noise, 4)) && (l->noise2 = calloc(noise, 4)) && (l->reward = calloc(t, 4)) && (l->mask = calloc(t, 4)) &&
-            (l->denominators = calloc(t, 8)) && (l->values = calloc(t, 8)) && (l->entropy = calloc(t, 8)) && (l->terminal = calloc(t, 1)) &&
-            (l->truncated = calloc(t, 1)) && (l->ended = calloc(t, 1)) && (l->task = calloc(t, 4)) && (l->pairs = calloc(u * b + 1, 8)) &&
+  bool ok = (l->obs = calloc(t * o, 4)) && (l->next_obs = calloc(t * o, 4)) && (l->action = calloc(t * a, 4)) &&
+            (l->chosen = calloc(t * a, 8)) && (l->act_in = calloc(t * (o + a), 8)) &&
+            (l->noise = calloc(noise, 4)) && (l->noise2 = calloc(noise, 4)) && (l->reward = calloc(t, 4)) &&
+            (l->mask = calloc(t, 4)) && (l->denominators = calloc(t, 8)) && (l->values = calloc(t, 8)) &&
+            (l->entropy = calloc(t, 8)) && (l->terminal = calloc(t, 1)) && (l->truncated = calloc(t, 1)) &&
+            (l->ended = calloc(t, 1)) && (l->task = calloc(t, 4)) && (l->pairs = calloc(u * b + 1, 8)) &&
             (l->batches = calloc(u + 1, sizeof *l->batches));
   brc_status st = ok ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory for the training loop's buffers");
   for (size_t i = 0; !st && i < u; i++) st = brc_batch_create(agent, (uint32_t)b, &l->batches[i]);
   for (size_t i = 0; !st && i < t; i++) l->task[i] = (int32_t)i;
-  if (!st) st = brc_actor_create(&l->actor, agent, (uint32_t)t, world->act_noise ? BRC_ACT_GIVEN_NOISE : BRC_ACT_SAMPLE, false);
-  if (!st && config->paper_normalizer) st = brc_actor_create(&l->bootstrap, agent, (uint32_t)t, BRC_ACT_SAMPLE, true);
+  if (!st)
+    st = brc_actor_create(&l->actor, agent, (uint32_t)t,
+                          world->act_noise ? BRC_ACT_GIVEN_NOISE : BRC_ACT_SAMPLE, false);
+  if (!st && config->paper_normalizer)
+    st = brc_actor_create(&l->bootstrap, agent, (uint32_t)t, BRC_ACT_SAMPLE, true);
   if (st) brc_loop_free(l);
   return st;
 }
@@ -27,8 +38,9 @@ void brc_loop_free(brc_loop *l) {
   brc_actor_free(l->actor);
   brc_actor_free(l->bootstrap);
   for (size_t i = 0; l->batches && i < l->config.updates; i++) brc_batch_free(&l->batches[i]);
-  void *all[] = {l->obs, l->next_obs, l->action, l->chosen, l->act_in, l->noise, l->noise2, l->reward, l->mask, l->denominators, l->values, l->entropy,
-                 l->terminal, l->truncated, l->ended, l->task, l->pairs, l->batches};
+  void *all[] = {l->obs,      l->next_obs,  l->action, l->chosen,       l->act_in, l->noise,
+                 l->noise2,   l->reward,    l->mask,   l->denominators, l->values, l->entropy,
+                 l->terminal, l->truncated, l->ended,  l->task,         l->pairs,  l->batches};
   for (size_t i = 0; i < BRC_COUNT(all); i++) free(all[i]);
   *l = (brc_loop){0};
 }
@@ -57,7 +69,10 @@ static brc_status act(brc_loop *l, uint64_t i) {
   if (!st) st = brc_actor_run(l->actor, BRC_F64, wide, l->task, wide + o, i, l->chosen, NULL);
   for (size_t k = 0; !st && k < n; k++) {
     if (!isfinite(l->chosen[k]))
-      return brc_fail(BRC_E_VALUE, "step %llu: the actor's action of task %zu is not finite; the run diverged (see train.csv)", (unsigned long long)i, k / (size_t)c->action_dim);
+      return brc_fail(
+          BRC_E_VALUE,
+          "step %llu: the actor's action of task %zu is not finite; the run diverged (see train.csv)",
+          (unsigned long long)i, k / (size_t)c->action_dim);
     l->chosen[k] = fmin(fmax(l->chosen[k], -1), 1);
     l->action[k] = (float)l->chosen[k];
   }
@@ -71,7 +86,9 @@ static brc_status normalise(brc_loop *l, uint64_t i) {
   for (int64_t t = 0; t < c->tasks; t++) any |= l->truncated[t];
   if (l->bootstrap && any) {
     float *unused = malloc((size_t)(c->tasks * c->action_dim) * 4), *value = malloc((size_t)c->tasks * 4);
-    brc_status st = unused && value ? brc_actor_run(l->bootstrap, BRC_F32, l->next_obs, l->task, NULL, i, unused, value) : brc_fail(BRC_E_NOMEM, "out of memory");
+    brc_status st = unused && value
+                        ? brc_actor_run(l->bootstrap, BRC_F32, l->next_obs, l->task, NULL, i, unused, value)
+                        : brc_fail(BRC_E_NOMEM, "out of memory");
     for (int64_t t = 0; !st && t < c->tasks; t++)  // the critic's value is of normalised rewards
       l->values[t] = isfinite(l->denominators[t]) && l->denominators[t] > 0 ? value[t] * l->denominators[t] : 0;
     free(unused);
@@ -106,15 +123,25 @@ static brc_status update(brc_loop *l, uint64_t i, double *clock) {
   brc_status st = l->world.sample(l->world.self, l->replay, i, total, l->pairs);
   if (!st) st = brc_agent_alpha(l->agent, &alpha);
   if (st) return st;
-  if (l->config.paper_normalizer) brc_normalizer_denominators_paper(l->normalizer, alpha, l->entropy, l->denominators);
-  else brc_normalizer_denominators(l->normalizer, alpha, c->target_entropy, l->denominators);
+  if (l->config.paper_normalizer)
+    brc_normalizer_denominators_paper(l->normalizer, alpha, l->entropy, l->denominators);
+  else
+    brc_normalizer_denominators(l->normalizer, alpha, c->target_entropy, l->denominators);
   if (l->world.saw_denominators) l->world.saw_denominators(l->world.self, i, alpha, l->denominators);
   for (uint32_t u = 0; !st && u < l->config.updates; u++) {
     brc_batch *x = &l->batches[u];
-    brc_replay_batch out = {.obs = x->obs, .next_obs = x->next_obs, .action = x->action, .reward = x->reward, .mask = x->mask, .task = x->task,
-                            .obs_pitch = x->pitch_obs, .next_obs_pitch = x->pitch_obs, .action_pitch = x->pitch_action};
+    brc_replay_batch out = {.obs = x->obs,
+                            .next_obs = x->next_obs,
+                            .action = x->action,
+                            .reward = x->reward,
+                            .mask = x->mask,
+                            .task = x->task,
+                            .obs_pitch = x->pitch_obs,
+                            .next_obs_pitch = x->pitch_obs,
+                            .action_pitch = x->pitch_action};
     st = brc_replay_gather(l->replay, l->pool, b, l->pairs + 2 * (size_t)u * b, &out);
-    for (uint32_t r = 0; x->reward64 && r < b; r++) x->reward64[r] = (double)x->reward[r] / l->denominators[x->task[r]];
+    for (uint32_t r = 0; x->reward64 && r < b; r++)
+      x->reward64[r] = (double)x->reward[r] / l->denominators[x->task[r]];
     if (!st) brc_normalizer_apply(b, x->task, l->denominators, x->reward, 0);
   }
   l->phase_s[BRC_PHASE_DATA] += lap(clock);
@@ -130,12 +157,15 @@ static brc_status update(brc_loop *l, uint64_t i, double *clock) {
     if (!st && each) l->world.saw_update(l->world.self, i, u, l->metrics);
     if (!st) l->updates_done++;
   }
-  if (!st && l->config.paper_normalizer && l->config.updates) paper_entropy(l, &l->batches[l->config.updates - 1]);
+  if (!st && l->config.paper_normalizer && l->config.updates)
+    paper_entropy(l, &l->batches[l->config.updates - 1]);
   if (!st) st = brc_agent_wait(l->agent);
   for (int m = 0; !st && m < BRC_METRIC_COUNT && l->config.updates; m++)
     if (!isfinite(l->metrics[m]))
-      st = brc_fail(BRC_E_VALUE, "step %llu, update %llu: %s is not finite; the run diverged, the last checkpoint is from before", (unsigned long long)i,
-                    (unsigned long long)l->updates_done, brc_metric_names[m]);
+      st = brc_fail(
+          BRC_E_VALUE,
+          "step %llu, update %llu: %s is not finite; the run diverged, the last checkpoint is from before",
+          (unsigned long long)i, (unsigned long long)l->updates_done, brc_metric_names[m]);
   l->phase_s[BRC_PHASE_UPDATE] += lap(clock);
   return st;
 }
@@ -147,7 +177,9 @@ brc_status brc_loop_step(brc_loop *l) {
   double clock = brc_now_s();
   brc_status st = act(l, i);  // 1
   l->phase_s[BRC_PHASE_ACT] += lap(&clock);
-  if (!st) st = l->world.step(l->world.self, i, l->chosen, l->action, l->next_obs, l->reward, l->terminal, l->truncated);  // 2
+  if (!st)
+    st = l->world.step(l->world.self, i, l->chosen, l->action, l->next_obs, l->reward, l->terminal,
+                       l->truncated);  // 2
   l->phase_s[BRC_PHASE_ENV] += lap(&clock);
   if (!st) st = normalise(l, i);  // 3
   bool any = false;
@@ -155,10 +187,12 @@ brc_status brc_loop_step(brc_loop *l) {
     l->ended[t] = l->terminal[t] || l->truncated[t];
     l->mask[t] = l->terminal[t] && !l->truncated[t] ? 0.0f : 1.0f;
     any |= l->ended[t];
-    if (!st && !isfinite(l->reward[t])) st = brc_fail(BRC_E_VALUE, "step %llu: the reward of task %zu is not finite", (unsigned long long)i, t);
+    if (!st && !isfinite(l->reward[t]))
+      st = brc_fail(BRC_E_VALUE, "step %llu: the reward of task %zu is not finite", (unsigned long long)i, t);
   }
   if (!st && any && l->world.saw_episode_end) l->world.saw_episode_end(l->world.self, i, l->normalizer);
-  if (!st) st = brc_replay_insert(l->replay, l->obs, l->action, l->reward, l->mask, l->next_obs, l->ended);  // 4
+  if (!st)
+    st = brc_replay_insert(l->replay, l->obs, l->action, l->reward, l->mask, l->next_obs, l->ended);  // 4
   l->phase_s[BRC_PHASE_DATA] += lap(&clock);
   if (st) return st;
   memcpy(l->obs, l->next_obs, tasks * o * 4);  // 5

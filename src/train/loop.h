@@ -19,8 +19,8 @@ typedef struct brc_world {
   brc_status (*update_noise)(void *self, uint64_t step, uint32_t u, float *target, float *actor);
   // Step all tasks. action [T,A] is what the loop chose (as double: `chosen`); the world may replace it by the action that its
   // results belong to, which is then stored. next_obs [T,O] zero-padded true successors.
-  brc_status (*step)(void *self, uint64_t step, const double *chosen, float *action, float *next_obs, float *reward,
-                     uint8_t *terminal, uint8_t *truncated);
+  brc_status (*step)(void *self, uint64_t step, const double *chosen, float *action, float *next_obs,
+                     float *reward, uint8_t *terminal, uint8_t *truncated);
   // The observation of task t's next episode.
   brc_status (*reset)(void *self, uint64_t step, size_t t, float *obs_row);
   // (task, row) of all U*B samples of this step.
@@ -32,8 +32,8 @@ typedef struct brc_world {
 } brc_world;
 
 typedef struct brc_loop_config {
-  uint64_t start;        // first step with the policy and with updates
-  uint32_t updates;      // per environment step (UTD)
+  uint64_t start;    // first step with the policy and with updates
+  uint32_t updates;  // per environment step (UTD)
   bool paper_normalizer;
 } brc_loop_config;
 
@@ -46,9 +46,9 @@ typedef struct brc_loop {
   brc_pool *pool;  // for gathering; may be NULL
   uint64_t step;   // environment steps done; the next one is step + 1
   uint64_t updates_done;
-  float *obs;      // [T,O] what is acted on next
+  float *obs;                        // [T,O] what is acted on next
   double metrics[BRC_METRIC_COUNT];  // of the last update
-  double phase_s[4];  // acting, environments, data, updates: seconds so far
+  double phase_s[4];                 // acting, environments, data, updates: seconds so far
   // Work space, allocated once.
   brc_actor *actor, *bootstrap;
   brc_batch *batches;

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void in_run(const brc_trainer *t, const char *name, char path[2 * BRC_TEXT]) { snprintf(path, 2 * BRC_TEXT, "%s/%s", t->config.run, name); }
+static void in_run(const brc_trainer *t, const char *name, char path[2 * BRC_TEXT]) {
+  snprintf(path, 2 * BRC_TEXT, "%s/%s", t->config.run, name);
+}
 
 bool brc_run_exists(const char *run) {
   char path[2 * BRC_TEXT];
@@ -31,12 +33,15 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
   char path[2 * BRC_TEXT];
   brc_status st = brc_mkdirs(t->config.run);
   if (st) return st;
-  cJSON *root = cJSON_CreateObject(), *tasks = cJSON_AddArrayToObject(root, "tasks"), *assets = cJSON_AddObjectToObject(root, "assets_fnv1a64"), *words = NULL;
+  cJSON *root = cJSON_CreateObject(), *tasks = cJSON_AddArrayToObject(root, "tasks"),
+        *assets = cJSON_AddObjectToObject(root, "assets_fnv1a64"), *words = NULL;
   for (size_t i = 0; i < t->config.task_count; i++) {
     const brc_env_def *d = t->config.tasks[i];
     char file[4096], hash[32];
     cJSON_AddItemToArray(tasks, cJSON_CreateString(d->name));
-    if (!d->asset || cJSON_HasObjectItem(assets, d->asset) || brc_assets_find(&t->assets, d->asset, file, sizeof file)) continue;
+    if (!d->asset || cJSON_HasObjectItem(assets, d->asset) ||
+        brc_assets_find(&t->assets, d->asset, file, sizeof file))
+      continue;
     hash_file(file, hash);
     cJSON_AddStringToObject(assets, d->asset, hash);
   }
@@ -44,7 +49,8 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
   // What was chosen for the user is fixed from here on: a resumed run uses the same.
   snprintf(t->config.backend, sizeof t->config.backend, "%s", t->device->backend->name);
   const char *const *providers = t->device->backend->gemm_providers(t->device);
-  if (!*t->config.gemm && providers && providers[0]) snprintf(t->config.gemm, sizeof t->config.gemm, "%s", providers[0]);
+  if (!*t->config.gemm && providers && providers[0])
+    snprintf(t->config.gemm, sizeof t->config.gemm, "%s", providers[0]);
   brc_options_to_json(&set, root);
   cJSON_DeleteItemFromObject(root, "run");
   cJSON_AddNumberToObject(root, "target_entropy", t->config.agent.target_entropy);
@@ -105,7 +111,10 @@ static brc_status append(const brc_trainer *t, const char *name, const char *hea
 }
 
 // A growing line of text.
-typedef struct text { char *s; size_t n; } text;
+typedef struct text {
+  char *s;
+  size_t n;
+} text;
 static void put(text *x, const char *fmt, ...) BRC_PRINTF(2, 3);
 static void put(text *x, const char *fmt, ...) {
   va_list ap;
@@ -128,17 +137,27 @@ static double wall_s(const brc_trainer *t) { return t->wall_before_s + brc_now_s
 static brc_status inspect(brc_trainer *t, size_t task, brc_batch *b, double metrics[BRC_METRIC_COUNT]) {
   uint32_t pairs[2 * BRC_INSPECT_ROWS], size = brc_replay_size(t->replay);
   uint64_t step = t->loop.step;
-  brc_status st = brc_replay_sample(t->replay, BRC_INSPECT_ROWS, t->config.agent.seed ^ 0x5bd1e995u, step, (uint32_t)task * BRC_INSPECT_ROWS, pairs);
+  brc_status st = brc_replay_sample(t->replay, BRC_INSPECT_ROWS, t->config.agent.seed ^ 0x5bd1e995u, step,
+                                    (uint32_t)task * BRC_INSPECT_ROWS, pairs);
   for (int i = 0; i < BRC_INSPECT_ROWS; i++) pairs[2 * i] = (uint32_t)task, pairs[2 * i + 1] %= size;
-  brc_replay_batch out = {.obs = b->obs, .next_obs = b->next_obs, .action = b->action, .reward = b->reward, .mask = b->mask, .task = b->task,
-                          .obs_pitch = b->pitch_obs, .next_obs_pitch = b->pitch_obs, .action_pitch = b->pitch_action};
+  brc_replay_batch out = {.obs = b->obs,
+                          .next_obs = b->next_obs,
+                          .action = b->action,
+                          .reward = b->reward,
+                          .mask = b->mask,
+                          .task = b->task,
+                          .obs_pitch = b->pitch_obs,
+                          .next_obs_pitch = b->pitch_obs,
+                          .action_pitch = b->pitch_action};
   if (!st) st = brc_replay_gather(t->replay, NULL, BRC_INSPECT_ROWS, pairs, &out);
   if (!st) brc_normalizer_apply(BRC_INSPECT_ROWS, b->task, t->loop.denominators, b->reward, 0);
   return st ? st : brc_agent_inspect(t->agent, b, step * t->config.task_count + task, metrics);
 }
 
 brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
-  static const char *const columns[] = {"eval_return", "eval_success", "train_return", "train_success", "episode_length", "critic_loss", "entropy", "q_mean", "reward_scale", "critic_gnorm"};
+  static const char *const columns[] = {"eval_return",    "eval_success", "train_return", "train_success",
+                                        "episode_length", "critic_loss",  "entropy",      "q_mean",
+                                        "reward_scale",   "critic_gnorm"};
   size_t n = t->config.task_count;
   bool learning = t->loop.updates_done > 0;
   text header = {0}, row = {0};
@@ -147,24 +166,38 @@ brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
   brc_status st = brc_agent_alpha(t->agent, &alpha);
   if (!st && learning) st = brc_batch_create(t->agent, BRC_INSPECT_ROWS, &b);
   put(&header, "env_steps,grad_steps,wall_s,device_s,alpha");
-  put(&row, "%llu,%llu,%.3f,%.3f,%.9g", (unsigned long long)t->loop.step, (unsigned long long)t->loop.updates_done, wall_s(t), t->loop.phase_s[BRC_PHASE_UPDATE] + t->loop.phase_s[BRC_PHASE_ACT], alpha);
+  put(&row, "%llu,%llu,%.3f,%.3f,%.9g", (unsigned long long)t->loop.step,
+      (unsigned long long)t->loop.updates_done, wall_s(t),
+      t->loop.phase_s[BRC_PHASE_UPDATE] + t->loop.phase_s[BRC_PHASE_ACT], alpha);
   for (size_t i = 0; !st && i < n; i++) {
     brc_task_stats *s = &t->stats[i];
     double m[BRC_METRIC_COUNT], e = s->episodes;
     for (int k = 0; k < BRC_METRIC_COUNT; k++) m[k] = NAN;
     if (learning) st = inspect(t, i, &b, m);
-    double values[] = {eval[i].return_mean, eval[i].success, s->return_sum / e, s->success_sum / e, s->length_sum / e, m[BRC_METRIC_loss_critic], m[BRC_METRIC_entropy],
-                       m[BRC_METRIC_q_mean], learning ? t->loop.denominators[i] : NAN, m[BRC_METRIC_grad_norm_critic]};
+    double values[] = {eval[i].return_mean,
+                       eval[i].success,
+                       s->return_sum / e,
+                       s->success_sum / e,
+                       s->length_sum / e,
+                       m[BRC_METRIC_loss_critic],
+                       m[BRC_METRIC_entropy],
+                       m[BRC_METRIC_q_mean],
+                       learning ? t->loop.denominators[i] : NAN,
+                       m[BRC_METRIC_grad_norm_critic]};
     for (size_t k = 0; k < BRC_COUNT(columns); k++) {
       put(&header, ",%s/%s", columns[k], t->config.tasks[i]->name);
-      if (isnan(values[k])) put(&row, ",");  // nothing to report yet
-      else put(&row, ",%.9g", values[k]);
+      if (isnan(values[k]))
+        put(&row, ",");  // nothing to report yet
+      else
+        put(&row, ",%.9g", values[k]);
     }
     s->episodes = s->return_sum = s->success_sum = s->length_sum = 0;
   }
   put(&header, "\n");
   put(&row, "\n");
-  if (!st) st = header.s && row.s ? append(t, "log.csv", header.s, row.s) : brc_fail(BRC_E_NOMEM, "out of memory for a log row");
+  if (!st)
+    st = header.s && row.s ? append(t, "log.csv", header.s, row.s)
+                           : brc_fail(BRC_E_NOMEM, "out of memory for a log row");
   free(header.s);
   free(row.s);
   brc_batch_free(&b);
@@ -174,11 +207,14 @@ brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
 brc_status brc_run_log_train(brc_trainer *t) {
   text header = {0}, row = {0};
   put(&header, "env_steps,grad_steps,wall_s");
-  put(&row, "%llu,%llu,%.3f", (unsigned long long)t->loop.step, (unsigned long long)t->loop.updates_done, wall_s(t));
+  put(&row, "%llu,%llu,%.3f", (unsigned long long)t->loop.step, (unsigned long long)t->loop.updates_done,
+      wall_s(t));
   for (int m = 0; m < BRC_METRIC_COUNT; m++) {
     put(&header, ",%s", brc_metric_names[m]);
-    if (t->loop.updates_done) put(&row, ",%.9g", t->loop.metrics[m]);
-    else put(&row, ",");
+    if (t->loop.updates_done)
+      put(&row, ",%.9g", t->loop.metrics[m]);
+    else
+      put(&row, ",");
   }
   static const char *const phases[] = {"act_s", "env_s", "data_s", "update_s"};
   for (int i = 0; i < 4; i++) {
@@ -187,7 +223,8 @@ brc_status brc_run_log_train(brc_trainer *t) {
   }
   put(&header, "\n");
   put(&row, "\n");
-  brc_status st = header.s && row.s ? append(t, "train.csv", header.s, row.s) : brc_fail(BRC_E_NOMEM, "out of memory for a log row");
+  brc_status st = header.s && row.s ? append(t, "train.csv", header.s, row.s)
+                                    : brc_fail(BRC_E_NOMEM, "out of memory for a log row");
   free(header.s);
   free(row.s);
   return st;

@@ -9,20 +9,26 @@
 #include <unistd.h>
 
 //------------------------ 1. Options --------------------------------------------
-#define X(type_, field_, name_, lo_, hi_, default_, help_) {name_, BRC_OPT_##type_, offsetof(brc_train_config, field_), lo_, hi_, default_, NULL, help_},
-#define TEXT(name, field, fallback, choices, help) {name, BRC_OPT_TEXT, offsetof(brc_train_config, field), 0, 0, fallback, choices, help}
+#define X(type_, field_, name_, lo_, hi_, default_, help_) \
+  {name_, BRC_OPT_##type_, offsetof(brc_train_config, field_), lo_, hi_, default_, NULL, help_},
+#define TEXT(name, field, fallback, choices, help) \
+  { name, BRC_OPT_TEXT, offsetof(brc_train_config, field), 0, 0, fallback, choices, help }
 const brc_option brc_train_options[] = {
-    BRC_TRAIN_OPTIONS(X) TEXT("normalizer", normalizer, "published", "published|paper", "reward normaliser's bootstrap and entropy term"),
+    BRC_TRAIN_OPTIONS(X) TEXT("normalizer", normalizer, "published", "published|paper",
+                              "reward normaliser's bootstrap and entropy term"),
     TEXT("run", run, "", NULL, "run folder; default runs/TASKS-sSEED"),
     TEXT("assets", assets, "", NULL, "folder with the environments' files, searched first"),
     {"quiet", BRC_OPT_FLAG, offsetof(brc_train_config, quiet), 0, 0, "false", NULL, "no progress line"},
-    {"json", BRC_OPT_FLAG, offsetof(brc_train_config, json), 0, 0, "false", NULL, "one JSON object on standard output, nothing else there"}};
+    {"json", BRC_OPT_FLAG, offsetof(brc_train_config, json), 0, 0, "false", NULL,
+     "one JSON object on standard output, nothing else there"}};
 const size_t brc_train_option_count = BRC_COUNT(brc_train_options);
 const brc_option brc_device_option_rows[] = {
-    TEXT("backend", backend, "auto", "auto|host|opencl", "where the networks run; auto: a GPU if there is one, else host"),
+    TEXT("backend", backend, "auto", "auto|host|opencl",
+         "where the networks run; auto: a GPU if there is one, else host"),
     TEXT("device", device, "0", NULL, "device of the backend: number, PCI address or UUID (brc devices)"),
     TEXT("precision", precision, "fp32", "fp32|tf32|bf16|fp16", "inputs of matrix products"),
-    TEXT("gemm", gemm, "", NULL, "force this GEMM provider (brc bench gemm shows them)"), BRC_DEVICE_OPTIONS(X)};
+    TEXT("gemm", gemm, "", NULL, "force this GEMM provider (brc bench gemm shows them)"),
+    BRC_DEVICE_OPTIONS(X)};
 const size_t brc_device_option_count = BRC_COUNT(brc_device_option_rows);
 #undef TEXT
 #undef X
@@ -41,16 +47,22 @@ static brc_status device_index(const brc_backend *b, const char *text, int *inde
   brc_status st = b->list(info, BRC_COUNT(info), &count);
   if (st) return st;
   for (size_t i = 0; i < count && i < BRC_COUNT(info); i++)
-    if ((*info[i].pci && !strcasecmp(info[i].pci, text)) || (*info[i].uuid && !strcasecmp(info[i].uuid, text))) {
+    if ((*info[i].pci && !strcasecmp(info[i].pci, text)) ||
+        (*info[i].uuid && !strcasecmp(info[i].uuid, text))) {
       *index = info[i].index;
       return BRC_OK;
     }
-  return brc_fail(BRC_E_NOT_FOUND, "option --device: '%s' is no device of backend %s (a number, PCI address or UUID; see brc devices)", text, b->name);
+  return brc_fail(
+      BRC_E_NOT_FOUND,
+      "option --device: '%s' is no device of backend %s (a number, PCI address or UUID; see brc devices)", text,
+      b->name);
 }
 
 brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out) {
   if (strcmp(c->precision, "fp32"))
-    return brc_fail(BRC_E_UNSUPPORTED, "option --precision: %s is not available in this version on any backend; use fp32", c->precision);
+    return brc_fail(BRC_E_UNSUPPORTED,
+                    "option --precision: %s is not available in this version on any backend; use fp32",
+                    c->precision);
   brc_device_options o = {.threads = (int)c->threads, .gemm = *c->gemm ? c->gemm : NULL, .pool = pool};
   char *end;
   long index = strtol(c->device, &end, 10);
@@ -83,10 +95,14 @@ brc_status brc_train_resolve(brc_train_config *c) {
   if (st) return st;
   int64_t rows = c->start < c->capacity ? c->start : c->capacity;
   if (c->utd && a->batch > rows * a->tasks)
-    return brc_fail(BRC_E_USAGE, "option --batch: %lld is more than the %lld transitions stored when updates begin (--start %lld, --capacity %lld, %lld tasks); lower --batch or raise these",
-                    (long long)a->batch, (long long)(rows * a->tasks), (long long)c->start, (long long)c->capacity, (long long)a->tasks);
+    return brc_fail(BRC_E_USAGE,
+                    "option --batch: %lld is more than the %lld transitions stored when updates begin (--start "
+                    "%lld, --capacity %lld, %lld tasks); lower --batch or raise these",
+                    (long long)a->batch, (long long)(rows * a->tasks), (long long)c->start,
+                    (long long)c->capacity, (long long)a->tasks);
   if (!*c->run) {
-    snprintf(c->run, sizeof c->run, "runs/%.200s%s-s%lld", c->tasks[0]->name, c->task_count > 1 ? "-and-more" : "", (long long)c->seed);
+    snprintf(c->run, sizeof c->run, "runs/%.200s%s-s%lld", c->tasks[0]->name,
+             c->task_count > 1 ? "-and-more" : "", (long long)c->seed);
   }
   return BRC_OK;
 }
@@ -97,14 +113,16 @@ static brc_status random_action(void *self, uint64_t step, float *action) {
   const brc_agent_config *c = &t->config.agent;
   uint32_t n = (uint32_t)(c->tasks * c->action_dim);
   for (uint32_t i = 0; i < n; i++) {
-    brc_u4 r = brc_philox(i >> 2, (uint32_t)step, (uint32_t)(step >> 32), BRC_STREAM_RANDOM_ACT, (uint32_t)c->seed, (uint32_t)(c->seed >> 32));
+    brc_u4 r = brc_philox(i >> 2, (uint32_t)step, (uint32_t)(step >> 32), BRC_STREAM_RANDOM_ACT,
+                          (uint32_t)c->seed, (uint32_t)(c->seed >> 32));
     uint32_t words[4] = {r.x, r.y, r.z, r.w};
     action[i] = 2 * brc_uniform(words[i & 3]) - 1;
   }
   return BRC_OK;
 }
 
-static brc_status step_tasks(void *self, uint64_t step, const double *chosen, float *action, float *next_obs, float *reward, uint8_t *terminal, uint8_t *truncated) {
+static brc_status step_tasks(void *self, uint64_t step, const double *chosen, float *action, float *next_obs,
+                             float *reward, uint8_t *terminal, uint8_t *truncated) {
   (void)step, (void)chosen;
   brc_trainer *t = self;
   brc_status st = brc_env_pool_step(t->envs, action, next_obs, t->results, NULL);
@@ -154,12 +172,19 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
   // Rows between two checkpoints, from the capacity alone: the files' layout must not depend on the interval. With a longer
   // interval the replay asks for a checkpoint before it is due (brc_replay_must_save).
   uint32_t slack = (uint32_t)(config->capacity / 16 > 4096 ? config->capacity / 16 : 4096);
-  if (!st) st = brc_replay_create(&t->replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim, (uint32_t)config->capacity, slack);
+  if (!st)
+    st = brc_replay_create(&t->replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim,
+                           (uint32_t)config->capacity, slack);
   bool paper = !strcmp(config->normalizer, "paper");
-  if (!st) st = brc_normalizer_create(&t->normalizer, &(brc_normalizer_config){.tasks = (uint32_t)a->tasks, .discount = a->discount, .paper = paper});
+  if (!st)
+    st = brc_normalizer_create(
+        &t->normalizer,
+        &(brc_normalizer_config){.tasks = (uint32_t)a->tasks, .discount = a->discount, .paper = paper});
   if (!st) st = brc_agent_create(&t->agent, a, t->device, (brc_agent_flags){.taps = paper});
-  brc_world world = {.self = t, .random_action = random_action, .step = step_tasks, .reset = reset_task, .sample = sample};
-  brc_loop_config lc = {.start = (uint64_t)config->start, .updates = (uint32_t)config->utd, .paper_normalizer = paper};
+  brc_world world = {
+      .self = t, .random_action = random_action, .step = step_tasks, .reset = reset_task, .sample = sample};
+  brc_loop_config lc = {
+      .start = (uint64_t)config->start, .updates = (uint32_t)config->utd, .paper_normalizer = paper};
   if (!st) {
     st = brc_loop_init(&t->loop, &lc, t->agent, t->replay, t->normalizer, &world, t->pool);
     t->looping = !st;
@@ -194,12 +219,13 @@ brc_status brc_trainer_init(brc_trainer *t) {
 //------------------------ 4. Evaluation ------------------------------------------
 // The seed of an evaluation after `step` steps: other starts than training's, other ones each time.
 static uint64_t eval_seed(uint64_t seed, uint64_t step) {
-  brc_u4 r = brc_philox((uint32_t)step, (uint32_t)(step >> 32), 0, BRC_STREAM_EVAL, (uint32_t)seed, (uint32_t)(seed >> 32));
+  brc_u4 r = brc_philox((uint32_t)step, (uint32_t)(step >> 32), 0, BRC_STREAM_EVAL, (uint32_t)seed,
+                        (uint32_t)(seed >> 32));
   return (uint64_t)r.x << 32 | r.y;
 }
 
-brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes, uint64_t seed,
-                        const brc_assets *assets, brc_pool *pool, brc_eval_result *out) {
+brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes,
+                        uint64_t seed, const brc_assets *assets, brc_pool *pool, brc_eval_result *out) {
   const brc_agent_config *c = &agent->config;
   size_t n = count * episodes, o = (size_t)c->obs_dim, a = (size_t)c->action_dim, left = n;
   brc_actor *actor = NULL;
@@ -210,7 +236,9 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
   uint8_t *done = calloc(n, 1);
   brc_env_result *results = calloc(n, sizeof *results);
   double *sums = calloc(3 * n, sizeof *sums);  // return, success, length of every episode
-  brc_status st = defs && obs && next && action && task && done && results && sums ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory for %zu evaluation episodes", n);
+  brc_status st = defs && obs && next && action && task && done && results && sums
+                      ? BRC_OK
+                      : brc_fail(BRC_E_NOMEM, "out of memory for %zu evaluation episodes", n);
   for (size_t i = 0; !st && i < n; i++) {
     defs[i] = tasks[i / episodes];
     task[i] = (int32_t)(i / episodes);
@@ -221,7 +249,8 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
   while (!st && left) {
     st = brc_actor_run(actor, BRC_F32, obs, task, NULL, 0, action, NULL);
     for (size_t i = 0; !st && i < n * a; i++) {
-      if (!isfinite(action[i])) st = brc_fail(BRC_E_VALUE, "evaluation: the action of task '%s' is not finite", defs[i / a]->name);
+      if (!isfinite(action[i]))
+        st = brc_fail(BRC_E_VALUE, "evaluation: the action of task '%s' is not finite", defs[i / a]->name);
       action[i] = fminf(fmaxf(action[i], -1), 1);
     }
     if (!st) st = brc_env_pool_step(envs, action, next, results, done);
@@ -262,11 +291,14 @@ static void progress(brc_trainer *t, uint64_t first, double since, const brc_eva
   if (!terminal && !line) return;
   double s = brc_now_s() - since, done = (double)(t->loop.step - first), rate = s > 0 ? done / s : 0;
   double left = rate > 0 ? (double)((uint64_t)t->config.steps - t->loop.step) / rate : 0;
-  fprintf(stderr, "%sstep %llu/%lld  %.0f steps/s  ETA %d:%02d:%02d  alpha %.3g ", terminal ? "\r\033[K" : "", (unsigned long long)t->loop.step, (long long)t->config.steps, rate,
-          (int)(left / 3600), (int)(left / 60) % 60, (int)left % 60, t->loop.metrics[BRC_METRIC_temperature]);
+  fprintf(stderr, "%sstep %llu/%lld  %.0f steps/s  ETA %d:%02d:%02d  alpha %.3g ", terminal ? "\r\033[K" : "",
+          (unsigned long long)t->loop.step, (long long)t->config.steps, rate, (int)(left / 3600),
+          (int)(left / 60) % 60, (int)left % 60, t->loop.metrics[BRC_METRIC_temperature]);
   for (size_t i = 0; i < t->config.task_count && i < 4; i++) {
-    if (eval) fprintf(stderr, " %s eval %.4g", t->config.tasks[i]->name, eval[i].return_mean);
-    else fprintf(stderr, " %s %.4g", t->config.tasks[i]->name, t->stats[i].last_return);
+    if (eval)
+      fprintf(stderr, " %s eval %.4g", t->config.tasks[i]->name, eval[i].return_mean);
+    else
+      fprintf(stderr, " %s %.4g", t->config.tasks[i]->name, t->stats[i].last_return);
   }
   if (t->config.task_count > 4) fprintf(stderr, " ...");
   if (!terminal || line) fprintf(stderr, "\n");
@@ -277,7 +309,8 @@ static brc_status evaluate_and_log(brc_trainer *t, uint64_t first, double since)
   size_t n = t->config.task_count;
   brc_eval_result *eval = calloc(n, sizeof *eval);
   if (!eval) return brc_fail(BRC_E_NOMEM, "out of memory");
-  brc_status st = brc_evaluate(t->agent, t->config.tasks, n, (uint32_t)t->config.eval_episodes, eval_seed(t->config.agent.seed, t->loop.step), &t->assets, t->pool, eval);
+  brc_status st = brc_evaluate(t->agent, t->config.tasks, n, (uint32_t)t->config.eval_episodes,
+                               eval_seed(t->config.agent.seed, t->loop.step), &t->assets, t->pool, eval);
   if (!st) st = brc_run_log_eval(t, eval);
   if (!st) progress(t, first, since, eval, true);
   free(eval);
@@ -309,6 +342,7 @@ brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop) {
   }
   if (!st && t->loop.step != saved) st = brc_checkpoint_save(t);
   if (!st && stop && *stop && t->loop.step < end)
-    return brc_fail(BRC_E_STOPPED, "stopped at step %llu; go on with: brc train --resume %s", (unsigned long long)t->loop.step, c->run);
+    return brc_fail(BRC_E_STOPPED, "stopped at step %llu; go on with: brc train --resume %s",
+                    (unsigned long long)t->loop.step, c->run);
   return st;
 }

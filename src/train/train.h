@@ -23,11 +23,13 @@
 
 // clang-format on
 typedef struct brc_train_config {
-#define FIELD_INT(f) int64_t f;
+#define FIELD_INT(f)        int64_t f;
 #define X(type, field, ...) FIELD_##type(field)
-  BRC_TRAIN_OPTIONS(X) BRC_DEVICE_OPTIONS(X)
+  BRC_TRAIN_OPTIONS(X)
+  BRC_DEVICE_OPTIONS(X)
 #undef X
-  char backend[BRC_TEXT], device[BRC_TEXT], precision[BRC_TEXT], gemm[BRC_TEXT], assets[BRC_TEXT], run[BRC_TEXT], normalizer[BRC_TEXT];
+  char backend[BRC_TEXT], device[BRC_TEXT], precision[BRC_TEXT], gemm[BRC_TEXT], assets[BRC_TEXT],
+      run[BRC_TEXT], normalizer[BRC_TEXT];
   bool quiet, json;
   brc_agent_config agent;
   // The tasks, resolved.
@@ -78,12 +80,13 @@ brc_status brc_trainer_init(brc_trainer *t);
 
 //------------------------ 3. Evaluation -----------------------------------------
 typedef struct brc_eval_result {
-  double return_mean, return_std, success, length;  // over the episodes of one task; success: at any step of an episode
+  double return_mean, return_std, success,
+      length;  // over the episodes of one task; success: at any step of an episode
 } brc_eval_result;
 // `episodes` deterministic episodes of every task, all in parallel; every episode counts once. Starts depend on `seed` alone; nothing of
 // the training state changes. out [tasks].
-brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes, uint64_t seed,
-                        const brc_assets *assets, brc_pool *pool, brc_eval_result *out);
+brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes,
+                        uint64_t seed, const brc_assets *assets, brc_pool *pool, brc_eval_result *out);
 
 //------------------------ 4. Checkpoints ----------------------------------------
 // RUN/checkpoint/state.safetensors is complete or absent; the rows of the replay lie beside it in replay.bin.
@@ -94,12 +97,12 @@ bool brc_checkpoint_exists(const char *run);
 brc_status brc_checkpoint_load_agent(brc_agent *agent, const char *run, uint64_t *step);
 
 //------------------------ 5. Run folder -----------------------------------------
-brc_status brc_run_create(brc_trainer *t, int argc, char **argv);                  // config.json, log.csv, train.csv
-brc_status brc_run_read_config(const char *run, brc_train_config *c);              // tasks and options of config.json
+brc_status brc_run_create(brc_trainer *t, int argc, char **argv);      // config.json, log.csv, train.csv
+brc_status brc_run_read_config(const char *run, brc_train_config *c);  // tasks and options of config.json
 bool brc_run_exists(const char *run);
-brc_status brc_run_rewind(brc_trainer *t);                                         // drop log rows behind the checkpoint
-brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval);          // a row of log.csv
-brc_status brc_run_log_train(brc_trainer *t);                                      // a row of train.csv
+brc_status brc_run_rewind(brc_trainer *t);  // drop log rows behind the checkpoint
+brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval);  // a row of log.csv
+brc_status brc_run_log_train(brc_trainer *t);                              // a row of train.csv
 
 // Train to config.steps: checkpoints, evaluations, logs, progress on stderr. *stop (a signal's flag) != 0: save and return
 // E_STOPPED. With nothing left to do it changes nothing.

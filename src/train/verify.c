@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void brc_verify_add(brc_verify_report *r, const char *name, double max_abs, double max_rel, double tolerance, bool ok, uint64_t count) {
+void brc_verify_add(brc_verify_report *r, const char *name, double max_abs, double max_rel, double tolerance,
+                    bool ok, uint64_t count) {
   if (r->count == r->cap) {
     size_t cap = r->cap ? 2 * r->cap : 32;
     brc_verify_row *rows = realloc(r->rows, cap * sizeof *rows);
@@ -12,18 +13,22 @@ void brc_verify_add(brc_verify_report *r, const char *name, double max_abs, doub
     r->cap = cap;
   }
   brc_verify_row *row = &r->rows[r->count++];
-  *row = (brc_verify_row){.max_abs = max_abs, .max_rel = max_rel, .tolerance = tolerance, .ok = ok, .count = count};
+  *row = (brc_verify_row){
+      .max_abs = max_abs, .max_rel = max_rel, .tolerance = tolerance, .ok = ok, .count = count};
   snprintf(row->name, sizeof row->name, "%s", name);
 }
 
-void brc_verify_compare(brc_verify_class *c, brc_verify_kind kind, double tolerance, const double *got, const double *want, uint64_t n) {
+void brc_verify_compare(brc_verify_class *c, brc_verify_kind kind, double tolerance, const double *got,
+                        const double *want, uint64_t n) {
   double largest = 0, err = 0;
   for (uint64_t i = 0; i < n; i++)
     if (isfinite(want[i])) largest = fmax(largest, fabs(want[i]));
   for (uint64_t i = 0; i < n; i++) {
     double d = isinf(want[i]) ? (got[i] == want[i] ? 0 : INFINITY) : fabs(got[i] - want[i]);
     if (isnan(d)) d = INFINITY;
-    double bound = tolerance * (kind == BRC_VERIFY_ABS1 ? fmax(1, fabs(want[i])) : kind == BRC_VERIFY_REL ? largest : 1);
+    double bound = tolerance * (kind == BRC_VERIFY_ABS1  ? fmax(1, fabs(want[i]))
+                                : kind == BRC_VERIFY_REL ? largest
+                                                         : 1);
     double share = d == 0 ? 0 : isinf(want[i]) || bound == 0 ? INFINITY : d / bound;
     c->worst = fmax(c->worst, share);
     err = fmax(err, d);

@@ -16,8 +16,8 @@ typedef struct brc_verify_report {
 } brc_verify_report;
 
 // Zero-initialise the report; free(rows) at the end.
-void brc_verify_add(brc_verify_report *r, const char *name, double max_abs, double max_rel, double tolerance, bool ok,
-                    uint64_t count);
+void brc_verify_add(brc_verify_report *r, const char *name, double max_abs, double max_rel, double tolerance,
+                    bool ok, uint64_t count);
 // Errors of one class of quantities while they are collected, over all tensors that belong to it.
 typedef struct brc_verify_class {
   const char *name;
@@ -29,7 +29,8 @@ typedef struct brc_verify_class {
 // How a bound is meant: absolute; times max(1, |x|) of the element; times the largest magnitude of the tensor.
 typedef enum brc_verify_kind { BRC_VERIFY_ABS, BRC_VERIFY_ABS1, BRC_VERIFY_REL } brc_verify_kind;
 // Compare n elements; infinities must be met exactly, NaN never passes.
-void brc_verify_compare(brc_verify_class *c, brc_verify_kind kind, double tolerance, const double *got, const double *want, uint64_t n);
+void brc_verify_compare(brc_verify_class *c, brc_verify_kind kind, double tolerance, const double *got,
+                        const double *want, uint64_t n);
 void brc_verify_class_add(brc_verify_report *r, const brc_verify_class *c);
 bool brc_verify_passed(const brc_verify_report *r);  // something was compared, and all of it is within bounds
 #endif

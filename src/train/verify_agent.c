@@ -78,8 +78,9 @@ static const brc_st_tensor *expected(verify *v, const char *name, uint64_t n, ui
     if (!t) continue;
     *rounded = i == 1;
     if (t->count == (n + *stride - 1) / *stride) return t;
-    v->status = brc_fail(BRC_E_FORMAT, "%s: tensor '%s' has %llu elements, expected %llu", brc_st_path(v->f), t->name, (unsigned long long)t->count,
-                         (unsigned long long)((n + *stride - 1) / *stride));
+    v->status =
+        brc_fail(BRC_E_FORMAT, "%s: tensor '%s' has %llu elements, expected %llu", brc_st_path(v->f), t->name,
+                 (unsigned long long)t->count, (unsigned long long)((n + *stride - 1) / *stride));
     return NULL;
   }
   return NULL;
@@ -95,7 +96,8 @@ static double *gather_expected(const brc_st_tensor *t, uint64_t stride, double *
   return want;
 }
 
-static void write_dump(verify *v, const char *name, int rank, const uint64_t *shape, const double *got, uint64_t n) {
+static void write_dump(verify *v, const char *name, int rank, const uint64_t *shape, const double *got,
+                       uint64_t n) {
   if (!v->dump || v->status) return;
   // Where the file has the complete tensor, its shape is the one to write.
   const brc_st_tensor *like = brc_st_find(v->f, "expect64/%s", name);
@@ -129,7 +131,11 @@ static void check(verify *v, const char *name, int rank, const uint64_t *shape, 
   for (size_t i = 0; i < BRC_COUNT(bounds); i++) {
     const bound *b = &bounds[i];
     if (strncmp(slash + 1, b->match, strlen(b->match))) continue;
-    double tolerance = v->device->backend->wide && !rounded ? b->wide : (v->stress ? fmax(b->stress, later ? b->later : 0) : later ? b->later : b->fp32) * (rounded ? 2 : 1);
+    double tolerance = v->device->backend->wide && !rounded ? b->wide
+                                                            : (v->stress ? fmax(b->stress, later ? b->later : 0)
+                                                               : later   ? b->later
+                                                                         : b->fp32) *
+                                                                  (rounded ? 2 : 1);
     double *want = gather_expected(t, stride, got);
     if (!want) {
       v->status = brc_fail(BRC_E_NOMEM, "out of memory for '%s'", name);
@@ -151,7 +157,8 @@ static void check_final(verify *v, const char *net, brc_group *g) {
   brc_verify_class c = {.name = net};
   uint64_t close = 0;
   double sum = 0;
-  bool wide = v->device->backend->wide, tape = brc_st_meta(v->f, "kind") && !strcmp(brc_st_meta(v->f, "kind"), "tape"), any_rounded = false;
+  bool wide = v->device->backend->wide,
+       tape = brc_st_meta(v->f, "kind") && !strcmp(brc_st_meta(v->f, "kind"), "tape"), any_rounded = false;
   for (size_t i = 0; i < g->count && !v->status; i++) {
     const brc_param *q = &g->params[i];
     char name[128], full[160];
@@ -220,44 +227,75 @@ static brc_status read_config(const brc_st_file *f, brc_agent_config *c) {
   brc_options_default(&set);
   int64_t embedding = 0;
   brc_status st = BRC_OK;
-  struct { const char *key; long lo, hi; int64_t *out; } ints[] = {
-      {"obs_dim", 1, 1 << 20, &c->obs_dim}, {"action_dim", 1, 1 << 16, &c->action_dim}, {"num_tasks", 1, 1 << 16, &c->tasks},
-      {"width_critic", 1, 1 << 16, &c->width}, {"depth_critic", 0, 32, &c->depth}, {"width_actor", 1, 1 << 16, &c->actor_width},
-      {"depth_actor", 0, 32, &c->actor_depth}, {"ensemble", 1, 16, &c->ensemble}, {"num_atoms", 2, 4096, &c->atoms},
-      {"batch", 1, 1 << 20, &c->batch}, {"embedding_dim", 0, 4096, &embedding}};
-  for (size_t i = 0; !st && i < BRC_COUNT(ints); i++) st = need_int(f, ints[i].key, ints[i].lo, ints[i].hi, ints[i].out);
-  struct { const char *key; double *out; } reals[] = {
-      {"v_max", &c->v_max}, {"discount", &c->discount}, {"tau", &c->tau}, {"lr_critic", &c->critic_lr}, {"lr_actor", &c->actor_lr},
-      {"lr_alpha", &c->temperature_lr}, {"adam_beta1", &c->beta1}, {"adam_beta2", &c->beta2}, {"adam_eps", &c->adam_eps},
-      {"adam_beta1_alpha", &c->temperature_beta1}, {"weight_decay", &c->weight_decay}, {"layernorm_eps", &c->layernorm_eps},
-      {"target_entropy", &c->target_entropy}};
+  struct {
+    const char *key;
+    long lo, hi;
+    int64_t *out;
+  } ints[] = {{"obs_dim", 1, 1 << 20, &c->obs_dim},    {"action_dim", 1, 1 << 16, &c->action_dim},
+              {"num_tasks", 1, 1 << 16, &c->tasks},    {"width_critic", 1, 1 << 16, &c->width},
+              {"depth_critic", 0, 32, &c->depth},      {"width_actor", 1, 1 << 16, &c->actor_width},
+              {"depth_actor", 0, 32, &c->actor_depth}, {"ensemble", 1, 16, &c->ensemble},
+              {"num_atoms", 2, 4096, &c->atoms},       {"batch", 1, 1 << 20, &c->batch},
+              {"embedding_dim", 0, 4096, &embedding}};
+  for (size_t i = 0; !st && i < BRC_COUNT(ints); i++)
+    st = need_int(f, ints[i].key, ints[i].lo, ints[i].hi, ints[i].out);
+  struct {
+    const char *key;
+    double *out;
+  } reals[] = {{"v_max", &c->v_max},
+               {"discount", &c->discount},
+               {"tau", &c->tau},
+               {"lr_critic", &c->critic_lr},
+               {"lr_actor", &c->actor_lr},
+               {"lr_alpha", &c->temperature_lr},
+               {"adam_beta1", &c->beta1},
+               {"adam_beta2", &c->beta2},
+               {"adam_eps", &c->adam_eps},
+               {"adam_beta1_alpha", &c->temperature_beta1},
+               {"weight_decay", &c->weight_decay},
+               {"layernorm_eps", &c->layernorm_eps},
+               {"target_entropy", &c->target_entropy}};
   for (size_t i = 0; !st && i < BRC_COUNT(reals); i++) st = brc_st_meta_real(f, reals[i].key, reals[i].out);
-  if (!st && brc_st_meta(f, "weight_decay_alpha")) st = brc_st_meta_real(f, "weight_decay_alpha", &c->temperature_decay);
-  if (!st && brc_st_meta(f, "adam_beta2_alpha")) st = brc_st_meta_real(f, "adam_beta2_alpha", &c->temperature_beta2);
-  else c->temperature_beta2 = c->beta2;
+  if (!st && brc_st_meta(f, "weight_decay_alpha"))
+    st = brc_st_meta_real(f, "weight_decay_alpha", &c->temperature_decay);
+  if (!st && brc_st_meta(f, "adam_beta2_alpha"))
+    st = brc_st_meta_real(f, "adam_beta2_alpha", &c->temperature_beta2);
+  else
+    c->temperature_beta2 = c->beta2;
   if (st) return st;
   const char *norm = brc_st_meta(f, "embedding_norm");
   if (norm && strcmp(norm, "none")) {
-    if (strcmp(norm, "l1") && strcmp(norm, "l2")) return brc_fail(BRC_E_FORMAT, "%s: embedding_norm '%s' is not one of l1, l2, none", brc_st_path(f), norm);
+    if (strcmp(norm, "l1") && strcmp(norm, "l2"))
+      return brc_fail(BRC_E_FORMAT, "%s: embedding_norm '%s' is not one of l1, l2, none", brc_st_path(f), norm);
     snprintf(c->embedding_norm, sizeof c->embedding_norm, "%s", norm);
   }
-  if ((c->tasks > 1) != (embedding > 0)) return brc_fail(BRC_E_FORMAT, "%s: %lld tasks with an embedding of dimension %lld", brc_st_path(f), (long long)c->tasks, (long long)embedding);
+  if ((c->tasks > 1) != (embedding > 0))
+    return brc_fail(BRC_E_FORMAT, "%s: %lld tasks with an embedding of dimension %lld", brc_st_path(f),
+                    (long long)c->tasks, (long long)embedding);
   if (embedding) c->embedding_dim = embedding;
   // What a file cannot hold it cannot ask for: its parameters alone would be larger than it is.
-  if (!(c->v_max > 0) || c->discount < 0 || c->discount > 1 || c->beta1 < 0 || c->beta1 >= 1 || c->beta2 < 0 || c->beta2 >= 1)
+  if (!(c->v_max > 0) || c->discount < 0 || c->discount > 1 || c->beta1 < 0 || c->beta1 >= 1 || c->beta2 < 0 ||
+      c->beta2 >= 1)
     return brc_fail(BRC_E_FORMAT, "%s: v_max, discount or an Adam beta is out of range", brc_st_path(f));
   char deep[2][64];
   snprintf(deep[0], sizeof deep[0], "init/critic/block%lld/dense1/kernel", (long long)c->depth - 1);
   snprintf(deep[1], sizeof deep[1], "init/actor/block%lld/dense1/kernel", (long long)c->actor_depth - 1);
   uint64_t e = (uint64_t)c->ensemble, w = (uint64_t)c->width, a = (uint64_t)c->actor_width;
-  struct { const char *name; uint64_t count; } sizes[] = {
-      {"init/critic/input/kernel", e * (uint64_t)(c->obs_dim + c->action_dim + embedding) * w}, {"init/critic/output/kernel", e * w * (uint64_t)c->atoms},
-      {"init/actor/input/kernel", (uint64_t)(c->obs_dim + embedding) * a}, {"init/actor/mean/kernel", a * (uint64_t)c->action_dim},
-      {deep[0], e * w * w}, {deep[1], a * a}};
+  struct {
+    const char *name;
+    uint64_t count;
+  } sizes[] = {{"init/critic/input/kernel", e * (uint64_t)(c->obs_dim + c->action_dim + embedding) * w},
+               {"init/critic/output/kernel", e * w * (uint64_t)c->atoms},
+               {"init/actor/input/kernel", (uint64_t)(c->obs_dim + embedding) * a},
+               {"init/actor/mean/kernel", a * (uint64_t)c->action_dim},
+               {deep[0], e * w * w},
+               {deep[1], a * a}};
   for (size_t i = 0; i < BRC_COUNT(sizes); i++) {
     const brc_st_tensor *k = brc_st_find(f, "%s", sizes[i].name);
     if ((i == 4 && !c->depth) || (i == 5 && !c->actor_depth)) continue;
-    if (!k || k->count != sizes[i].count) return brc_fail(BRC_E_FORMAT, "%s: '%s' is missing or its size does not fit the metadata", brc_st_path(f), sizes[i].name);
+    if (!k || k->count != sizes[i].count)
+      return brc_fail(BRC_E_FORMAT, "%s: '%s' is missing or its size does not fit the metadata", brc_st_path(f),
+                      sizes[i].name);
   }
   return brc_agent_config_resolve(c);
 }
@@ -271,7 +309,8 @@ static bool is_stress(const brc_st_file *f) {
   return false;
 }
 
-static brc_status begin(verify *v, const brc_st_file *f, brc_device *device, const char *dump, brc_verify_report *r) {
+static brc_status begin(verify *v, const brc_st_file *f, brc_device *device, const char *dump,
+                        brc_verify_report *r) {
   *v = (verify){.f = f, .device = device, .report = r, .stress = is_stress(f)};
   return dump ? brc_st_writer_new(&v->dump) : BRC_OK;
 }
@@ -287,16 +326,22 @@ static brc_status finish(verify *v, brc_status st, const char *dump) {
   return st;
 }
 
-static brc_status copy_rows(const brc_st_file *f, float *out, uint32_t rows, uint32_t cols, uint32_t pitch, const char *name, uint64_t k) {
+static brc_status copy_rows(const brc_st_file *f, float *out, uint32_t rows, uint32_t cols, uint32_t pitch,
+                            const char *name, uint64_t k) {
   const brc_st_tensor *t;
-  brc_status st = brc_st_need(f, BRC_ST_F32, (uint64_t)rows * cols, &t, "update%llu/%s", (unsigned long long)k, name);
-  for (uint32_t i = 0; !st && i < rows; i++) memcpy(out + (size_t)i * pitch, (const char *)t->data + (size_t)i * cols * 4, (size_t)cols * 4);
+  brc_status st =
+      brc_st_need(f, BRC_ST_F32, (uint64_t)rows * cols, &t, "update%llu/%s", (unsigned long long)k, name);
+  for (uint32_t i = 0; !st && i < rows; i++)
+    memcpy(out + (size_t)i * pitch, (const char *)t->data + (size_t)i * cols * 4, (size_t)cols * 4);
   return st;
 }
 
-static brc_status check_tasks(const brc_st_file *f, const int32_t *task, uint32_t n, int64_t tasks, const char *what) {
+static brc_status check_tasks(const brc_st_file *f, const int32_t *task, uint32_t n, int64_t tasks,
+                              const char *what) {
   for (uint32_t i = 0; i < n; i++)
-    if (task[i] < 0 || task[i] >= tasks) return brc_fail(BRC_E_FORMAT, "%s: %s names task %d of %lld", brc_st_path(f), what, task[i], (long long)tasks);
+    if (task[i] < 0 || task[i] >= tasks)
+      return brc_fail(BRC_E_FORMAT, "%s: %s names task %d of %lld", brc_st_path(f), what, task[i],
+                      (long long)tasks);
   return BRC_OK;
 }
 
@@ -337,7 +382,8 @@ static void check_taps(verify *v) {
     shape[rank++] = t->rows;
     if (t->cols > 1 || strstr(name, "action")) shape[rank++] = t->cols;
     double *got = scratch(v, n);
-    if (got && !(v->status = brc_tensor_read(v->device, v->agent->update_exec, t, BRC_F64, got))) check(v, name, rank, shape, got);
+    if (got && !(v->status = brc_tensor_read(v->device, v->agent->update_exec, t, BRC_F64, got)))
+      check(v, name, rank, shape, got);
   }
 }
 
@@ -373,7 +419,10 @@ static void check_all_final(verify *v) {
   long updates = 0;
   brc_st_meta_int(v->f, "num_updates", 0, 1L << 30, &updates);
   bool tape = brc_st_meta(v->f, "kind") != NULL;
-  double want = brc_st_get(t, 0), tolerance = v->device->backend->wide && !rounded ? 1e-9 : 1e-6 * (tape ? 1 + (double)updates / 10 : 1) * (rounded ? 2 : 1);
+  double want = brc_st_get(t, 0),
+         tolerance = v->device->backend->wide && !rounded
+                         ? 1e-9
+                         : 1e-6 * (tape ? 1 + (double)updates / 10 : 1) * (rounded ? 2 : 1);
   brc_verify_class c = {.name = "final/log_alpha"};
   brc_verify_compare(&c, BRC_VERIFY_ABS, tolerance, &log_alpha, &want, 1);
   brc_verify_class_add(v->report, &c);
@@ -388,7 +437,9 @@ brc_status brc_verify_update(const brc_st_file *f, brc_device *device, const cha
   if (!st) st = read_config(f, &c);
   if (!st) st = need_int(f, "num_updates", 1, 1 << 20, &updates);
   const brc_st_tensor *rewards;
-  if (!st) st = brc_st_need(f, BRC_ST_F32, (uint64_t)c.batch, &rewards, "update0/batch/reward");  // before memory is taken for it
+  if (!st)
+    st = brc_st_need(f, BRC_ST_F32, (uint64_t)c.batch, &rewards,
+                     "update0/batch/reward");  // before memory is taken for it
   v.lr_reach = 2 * fmax(c.critic_lr, c.actor_lr) * (double)updates;
   if (!st) st = brc_agent_create(&v.agent, &c, device, (brc_agent_flags){.given_noise = true, .taps = true});
   if (!st) st = brc_agent_load(v.agent, f, "init/");
@@ -403,7 +454,8 @@ brc_status brc_verify_update(const brc_st_file *f, brc_device *device, const cha
     if (!st) {
       // The file's data need not be aligned.
       float *noise = malloc(2 * n * 4);
-      if (!noise) st = brc_fail(BRC_E_NOMEM, "out of memory");
+      if (!noise)
+        st = brc_fail(BRC_E_NOMEM, "out of memory");
       else {
         memcpy(noise, target->data, n * 4);
         memcpy(noise + n, actor->data, n * 4);
@@ -449,8 +501,11 @@ static brc_status project(verify *v, long group, brc_verify_class *c) {
   if (!(v_max > 0)) return brc_fail(BRC_E_FORMAT, "%s: group%ld/v_max must be positive", brc_st_path(f), group);
   // The op takes logits of a one-member ensemble: log p, and alpha = 1 beside alpha log pi. softmax(log p) = p.
   brc_device *d = v->device;
-  brc_storage in[] = {{.name = "logits", .elements = n * brc_pitch((uint32_t)atoms)}, {.name = "reward", .elements = n}, {.name = "mask", .elements = n},
-                      {.name = "log_prob", .elements = n}, {.name = "scalars", .elements = BRC_SCALAR_COUNT}};
+  brc_storage in[] = {{.name = "logits", .elements = n * brc_pitch((uint32_t)atoms)},
+                      {.name = "reward", .elements = n},
+                      {.name = "mask", .elements = n},
+                      {.name = "log_prob", .elements = n},
+                      {.name = "scalars", .elements = BRC_SCALAR_COUNT}};
   brc_program *g = NULL;
   brc_exec *e = NULL;
   brc_tensor *t[BRC_COUNT(in)] = {0}, *target = NULL, *q = NULL;
@@ -489,14 +544,19 @@ static brc_status project(verify *v, long group, brc_verify_class *c) {
     const brc_st_tensor *w = brc_st_find(f, "%s64", name);
     bool rounded = !w;
     if (!w) w = brc_st_find(f, "%s", name);
-    if (w && w->count != all) st = brc_fail(BRC_E_FORMAT, "%s: '%s' does not have %llu elements", brc_st_path(f), w->name, (unsigned long long)all);
+    if (w && w->count != all)
+      st = brc_fail(BRC_E_FORMAT, "%s: '%s' does not have %llu elements", brc_st_path(f), w->name,
+                    (unsigned long long)all);
     double *want = w && !st ? gather_expected(w, 1, x) : NULL;
     // 3e-5: b carries about 4e-6 of rounding at b = 100. In float64: a stored row of p sums to 1 within float32 rounding (3e-7),
     // the softmax's row exactly.
-    if (want) brc_verify_compare(&c[0], BRC_VERIFY_ABS, d->backend->wide && !rounded ? 1e-6 : 3e-5 * (rounded ? 2 : 1), x, want, all);
+    if (want)
+      brc_verify_compare(&c[0], BRC_VERIFY_ABS, d->backend->wide && !rounded ? 1e-6 : 3e-5 * (rounded ? 2 : 1),
+                         x, want, all);
     for (uint64_t i = 0; want && i < n; i++) {
       double sums[2] = {0, 0};
-      for (int64_t j = 0; j < atoms; j++) sums[0] += x[i * (uint64_t)atoms + (uint64_t)j], sums[1] += want[i * (uint64_t)atoms + (uint64_t)j];
+      for (int64_t j = 0; j < atoms; j++)
+        sums[0] += x[i * (uint64_t)atoms + (uint64_t)j], sums[1] += want[i * (uint64_t)atoms + (uint64_t)j];
       brc_verify_compare(&c[1], BRC_VERIFY_ABS, 1e-5, &sums[0], &sums[1], 1);
     }
     free(want);
@@ -507,7 +567,8 @@ static brc_status project(verify *v, long group, brc_verify_class *c) {
   return st ? st : v->status;
 }
 
-brc_status brc_verify_projection(const brc_st_file *f, brc_device *device, const char *dump, brc_verify_report *r) {
+brc_status brc_verify_projection(const brc_st_file *f, brc_device *device, const char *dump,
+                                 brc_verify_report *r) {
   verify v;
   int64_t groups = 0;
   brc_status st = begin(&v, f, device, dump, r);
@@ -519,10 +580,28 @@ brc_status brc_verify_projection(const brc_st_file *f, brc_device *device, const
 }
 
 //------------------------ 5. Tapes -----------------------------------------------
-enum { TAPE_ACTION, TAPE_LOSS, TAPE_ENTROPY, TAPE_ALPHA, TAPE_DENOMINATOR, TAPE_REWARD, TAPE_NORMALIZER, TAPE_GRAD_NORM, TAPE_PARAM_NORM, TAPE_EXACT, TAPE_CLASSES };
+enum {
+  TAPE_ACTION,
+  TAPE_LOSS,
+  TAPE_ENTROPY,
+  TAPE_ALPHA,
+  TAPE_DENOMINATOR,
+  TAPE_REWARD,
+  TAPE_NORMALIZER,
+  TAPE_GRAD_NORM,
+  TAPE_PARAM_NORM,
+  TAPE_EXACT,
+  TAPE_CLASSES
+};
 // Bounds of golden/tapes/README.md; `growth`: times 1 + n/10 after n updates. wide: minimum and maximum of returns are kept in
 // float32, which reaches everything behind the denominator (1e-6, README there).
-static const struct { const char *name; brc_verify_kind kind; double fp32; bool growth; double wide; } tape_bounds[TAPE_CLASSES] = {
+static const struct {
+  const char *name;
+  brc_verify_kind kind;
+  double fp32;
+  bool growth;
+  double wide;
+} tape_bounds[TAPE_CLASSES] = {
     {"action", BRC_VERIFY_ABS, 5e-5, true, 1e-6},
     {"losses, q_mean", BRC_VERIFY_ABS1, 1e-5, true, 1e-6},
     {"entropy, q_min, q_max", BRC_VERIFY_ABS1, 3e-5, true, 1e-6},
@@ -552,8 +631,10 @@ static void tape_check(tape *t, int which, double *got, uint64_t n, uint64_t k, 
   const brc_st_tensor *w = t->v.status ? NULL : expected(&t->v, full, n, &stride, &rounded);
   double *want = w ? gather_expected(w, stride, got) : NULL;
   if (!want) return;
-  double tolerance = t->v.device->backend->wide && !rounded ? tape_bounds[which].wide
-                     : tape_bounds[which].fp32 * (tape_bounds[which].growth ? 1 + (double)t->done / 10 : 1) * (rounded ? 2 : 1);
+  double tolerance = t->v.device->backend->wide && !rounded
+                         ? tape_bounds[which].wide
+                         : tape_bounds[which].fp32 *
+                               (tape_bounds[which].growth ? 1 + (double)t->done / 10 : 1) * (rounded ? 2 : 1);
   brc_verify_compare(&t->c[which], tape_bounds[which].kind, tolerance, got, want, w->count);
   free(want);
 }
@@ -565,7 +646,9 @@ static brc_status tape_floats(tape *t, float *out, uint64_t n, const char *name,
   return st;
 }
 
-static uint64_t act_count(const tape *t) { return (uint64_t)(t->v.agent->config.tasks * t->v.agent->config.action_dim); }
+static uint64_t act_count(const tape *t) {
+  return (uint64_t)(t->v.agent->config.tasks * t->v.agent->config.action_dim);
+}
 
 static brc_status tape_random(void *self, uint64_t step, float *action) {
   tape *t = self;
@@ -594,7 +677,8 @@ static brc_status tape_flags(tape *t, uint8_t *out, const char *name, uint64_t k
 }
 
 // Teacher-forced: compare our action, go on with the recorded one, which the recorded results belong to.
-static brc_status tape_step(void *self, uint64_t step, const double *chosen, float *action, float *next_obs, float *reward, uint8_t *terminal, uint8_t *truncated) {
+static brc_status tape_step(void *self, uint64_t step, const double *chosen, float *action, float *next_obs,
+                            float *reward, uint8_t *terminal, uint8_t *truncated) {
   tape *t = self;
   uint64_t k = step - t->first, n = act_count(t), tasks = (uint64_t)t->v.agent->config.tasks;
   double *got = malloc(n * sizeof *got);
@@ -619,13 +703,17 @@ static brc_status tape_reset(void *self, uint64_t step, size_t task, float *obs)
   return tape_floats(t, obs, (uint64_t)t->v.agent->config.obs_dim, name, step - t->first);
 }
 
-static brc_status tape_sample(void *self, const brc_replay *replay, uint64_t step, uint32_t count, uint32_t *pairs) {
+static brc_status tape_sample(void *self, const brc_replay *replay, uint64_t step, uint32_t count,
+                              uint32_t *pairs) {
   tape *t = self;
   const brc_st_tensor *x;
-  brc_status st = brc_st_need(t->v.f, BRC_ST_I32, 2 * (uint64_t)count, &x, "step%llu/indices", (unsigned long long)(step - t->first));
+  brc_status st = brc_st_need(t->v.f, BRC_ST_I32, 2 * (uint64_t)count, &x, "step%llu/indices",
+                              (unsigned long long)(step - t->first));
   for (uint64_t i = 0; !st && i < 2 * (uint64_t)count; i++) {
     double limit = i % 2 ? brc_replay_size(replay) : brc_replay_tasks(replay), at = brc_st_get(x, i);
-    if (at < 0 || at >= limit) return brc_fail(BRC_E_FORMAT, "%s: '%s' names %s %g of %g", brc_st_path(t->v.f), x->name, i % 2 ? "row" : "task", at, limit);
+    if (at < 0 || at >= limit)
+      return brc_fail(BRC_E_FORMAT, "%s: '%s' names %s %g of %g", brc_st_path(t->v.f), x->name,
+                      i % 2 ? "row" : "task", at, limit);
     pairs[i] = (uint32_t)at;
   }
   return st;
@@ -643,11 +731,19 @@ static void tape_saw_denominators(void *self, uint64_t step, double alpha, const
 
 static void tape_saw_update(void *self, uint64_t step, uint32_t u, const double *metrics) {
   tape *t = self;
-  static const int which[BRC_METRIC_COUNT] = {
-      [BRC_METRIC_loss_critic] = TAPE_LOSS, [BRC_METRIC_loss_actor] = TAPE_LOSS, [BRC_METRIC_loss_alpha] = TAPE_LOSS, [BRC_METRIC_q_mean] = TAPE_LOSS,
-      [BRC_METRIC_entropy] = TAPE_ENTROPY, [BRC_METRIC_q_min] = TAPE_ENTROPY, [BRC_METRIC_q_max] = TAPE_ENTROPY, [BRC_METRIC_temperature] = TAPE_ALPHA,
-      [BRC_METRIC_reward_mean] = TAPE_REWARD, [BRC_METRIC_grad_norm_critic] = TAPE_GRAD_NORM, [BRC_METRIC_grad_norm_actor] = TAPE_GRAD_NORM,
-      [BRC_METRIC_param_norm_critic] = TAPE_PARAM_NORM, [BRC_METRIC_param_norm_actor] = TAPE_PARAM_NORM};
+  static const int which[BRC_METRIC_COUNT] = {[BRC_METRIC_loss_critic] = TAPE_LOSS,
+                                              [BRC_METRIC_loss_actor] = TAPE_LOSS,
+                                              [BRC_METRIC_loss_alpha] = TAPE_LOSS,
+                                              [BRC_METRIC_q_mean] = TAPE_LOSS,
+                                              [BRC_METRIC_entropy] = TAPE_ENTROPY,
+                                              [BRC_METRIC_q_min] = TAPE_ENTROPY,
+                                              [BRC_METRIC_q_max] = TAPE_ENTROPY,
+                                              [BRC_METRIC_temperature] = TAPE_ALPHA,
+                                              [BRC_METRIC_reward_mean] = TAPE_REWARD,
+                                              [BRC_METRIC_grad_norm_critic] = TAPE_GRAD_NORM,
+                                              [BRC_METRIC_grad_norm_actor] = TAPE_GRAD_NORM,
+                                              [BRC_METRIC_param_norm_critic] = TAPE_PARAM_NORM,
+                                              [BRC_METRIC_param_norm_actor] = TAPE_PARAM_NORM};
   for (int m = 0; m < BRC_METRIC_COUNT; m++) {
     if (m == BRC_METRIC_grad_log_alpha) continue;  // the same number as loss/alpha
     char name[96];
@@ -681,12 +777,21 @@ static brc_status tape_start(tape *t, uint32_t capacity) {
   if (!st) st = brc_st_need(f, BRC_ST_I32, 1, &size, "init/replay/size");
   if (st) return st;
   double rows = brc_st_get(size, 0), at = brc_st_get(index, 0);
-  if (rows < 0 || rows > capacity || at < 0 || at >= capacity) return brc_fail(BRC_E_FORMAT, "%s: init/replay/size or insert_index is outside the capacity", brc_st_path(f));
+  if (rows < 0 || rows > capacity || at < 0 || at >= capacity)
+    return brc_fail(BRC_E_FORMAT, "%s: init/replay/size or insert_index is outside the capacity",
+                    brc_st_path(f));
   uint64_t n = (uint64_t)rows;
   brc_replay_rows in = {0};
   if (n) {
-    struct { const char *name; uint64_t cols; float **out; } parts[] = {
-        {"obs", (uint64_t)c->obs_dim, &in.obs}, {"next_obs", (uint64_t)c->obs_dim, &in.next_obs}, {"action", (uint64_t)c->action_dim, &in.action}, {"reward", 1, &in.reward}, {"mask", 1, &in.mask}};
+    struct {
+      const char *name;
+      uint64_t cols;
+      float **out;
+    } parts[] = {{"obs", (uint64_t)c->obs_dim, &in.obs},
+                 {"next_obs", (uint64_t)c->obs_dim, &in.next_obs},
+                 {"action", (uint64_t)c->action_dim, &in.action},
+                 {"reward", 1, &in.reward},
+                 {"mask", 1, &in.mask}};
     for (size_t i = 0; !st && i < BRC_COUNT(parts); i++) {
       st = brc_st_need(f, BRC_ST_F32, tasks * n * parts[i].cols, &x, "init/replay/%s", parts[i].name);
       if (!st && !(*parts[i].out = malloc(x->count * 4))) st = brc_fail(BRC_E_NOMEM, "out of memory");
@@ -722,7 +827,8 @@ static void tape_exact(tape *t, const char *name, const float *got, uint64_t n) 
 
 static void tape_exact_int(tape *t, const char *name, double got) {
   int32_t whole = (int32_t)got;
-  if (t->v.dump && !t->v.status) t->v.status = brc_st_writer_copy(t->v.dump, name, BRC_ST_I32, 1, (uint64_t[]){1}, &whole);
+  if (t->v.dump && !t->v.status)
+    t->v.status = brc_st_writer_copy(t->v.dump, name, BRC_ST_I32, 1, (uint64_t[]){1}, &whole);
   const brc_st_tensor *w = brc_st_find(t->v.f, "expect/%s", name);
   if (!w || !w->count) return;
   double want = brc_st_get(w, 0);
@@ -732,9 +838,12 @@ static void tape_exact_int(tape *t, const char *name, double got) {
 static brc_status tape_end(tape *t) {
   const brc_agent_config *c = &t->v.agent->config;
   brc_replay *r = t->loop.replay;
-  uint64_t tasks = (uint64_t)c->tasks, size = brc_replay_size(r), n = tasks * size, o = (uint64_t)c->obs_dim, a = (uint64_t)c->action_dim;
-  brc_replay_rows rows = {malloc((n * o + 1) * 4), malloc((n * o + 1) * 4), malloc((n * a + 1) * 4), malloc((n + 1) * 4), malloc((n + 1) * 4)};
-  if (!rows.obs || !rows.next_obs || !rows.action || !rows.reward || !rows.mask) return brc_fail(BRC_E_NOMEM, "out of memory");
+  uint64_t tasks = (uint64_t)c->tasks, size = brc_replay_size(r), n = tasks * size, o = (uint64_t)c->obs_dim,
+           a = (uint64_t)c->action_dim;
+  brc_replay_rows rows = {malloc((n * o + 1) * 4), malloc((n * o + 1) * 4), malloc((n * a + 1) * 4),
+                          malloc((n + 1) * 4), malloc((n + 1) * 4)};
+  if (!rows.obs || !rows.next_obs || !rows.action || !rows.reward || !rows.mask)
+    return brc_fail(BRC_E_NOMEM, "out of memory");
   brc_replay_export(r, &rows);
   tape_exact(t, "final/replay/obs", rows.obs, n * o);
   tape_exact(t, "final/replay/next_obs", rows.next_obs, n * o);
@@ -798,13 +907,20 @@ brc_status brc_verify_tape(const brc_st_file *f, brc_device *device, const char 
   // Before memory is taken for a batch: the first step with updates has that many indices.
   int64_t k0 = start > first ? start - first : 0;
   const brc_st_tensor *drawn;
-  if (!st && updates && k0 < steps) st = brc_st_need(f, BRC_ST_I32, 2 * (uint64_t)(updates * c.batch), &drawn, "step%lld/indices", (long long)k0);
+  if (!st && updates && k0 < steps)
+    st = brc_st_need(f, BRC_ST_I32, 2 * (uint64_t)(updates * c.batch), &drawn, "step%lld/indices",
+                     (long long)k0);
   for (int i = 0; i < TAPE_CLASSES; i++) t.c[i].name = tape_bounds[i].name;
   if (!st) st = brc_agent_create(&t.v.agent, &c, device, (brc_agent_flags){.given_noise = true});
   if (!st) st = brc_agent_load(t.v.agent, f, "init/");
-  if (!st) st = brc_replay_create(&replay, (uint32_t)c.tasks, (uint32_t)c.obs_dim, (uint32_t)c.action_dim, (uint32_t)capacity, 1);
-  if (!st) st = brc_normalizer_create(&normalizer, &(brc_normalizer_config){.tasks = (uint32_t)c.tasks, .discount = c.discount});
-  brc_world world = {&t, tape_random, tape_act_noise, tape_update_noise, tape_step, tape_reset, tape_sample, tape_saw_denominators, tape_saw_update, tape_saw_episode_end};
+  if (!st)
+    st = brc_replay_create(&replay, (uint32_t)c.tasks, (uint32_t)c.obs_dim, (uint32_t)c.action_dim,
+                           (uint32_t)capacity, 1);
+  if (!st)
+    st = brc_normalizer_create(&normalizer,
+                               &(brc_normalizer_config){.tasks = (uint32_t)c.tasks, .discount = c.discount});
+  brc_world world = {&t,         tape_random, tape_act_noise,        tape_update_noise, tape_step,
+                     tape_reset, tape_sample, tape_saw_denominators, tape_saw_update,   tape_saw_episode_end};
   brc_loop_config lc = {.start = (uint64_t)start, .updates = (uint32_t)updates};
   bool looping = false;
   if (!st) {
@@ -825,10 +941,14 @@ brc_status brc_verify_tape(const brc_st_file *f, brc_device *device, const char 
   return finish(&t.v, st, dump);
 }
 
-brc_status brc_verify_agent_file(const brc_st_file *f, brc_device *device, const char *dump, brc_verify_report *r) {
+brc_status brc_verify_agent_file(const brc_st_file *f, brc_device *device, const char *dump,
+                                 brc_verify_report *r) {
   const char *kind = brc_st_meta(f, "kind");
   if (kind && !strcmp(kind, "tape")) return brc_verify_tape(f, device, dump, r);
   if (brc_st_meta(f, "groups")) return brc_verify_projection(f, device, dump, r);
   if (brc_st_meta(f, "num_updates")) return brc_verify_update(f, device, dump, r);
-  return brc_fail(BRC_E_FORMAT, "%s: neither an update case (num_updates), a projection (groups), a tape (kind=tape) nor an environment (spec, episode)", brc_st_path(f));
+  return brc_fail(BRC_E_FORMAT,
+                  "%s: neither an update case (num_updates), a projection (groups), a tape (kind=tape) nor an "
+                  "environment (spec, episode)",
+                  brc_st_path(f));
 }

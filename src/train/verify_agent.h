@@ -11,8 +11,10 @@
 // too. On a wide (float64) backend the bounds are those of float64 arithmetic.
 // That a row exceeds its tolerance is in the report, not in the status. Fails: E_FORMAT (names tensor or key), E_IO, E_NOMEM, E_DEVICE.
 brc_status brc_verify_update(const brc_st_file *f, brc_device *device, const char *dump, brc_verify_report *r);
-brc_status brc_verify_projection(const brc_st_file *f, brc_device *device, const char *dump, brc_verify_report *r);
+brc_status brc_verify_projection(const brc_st_file *f, brc_device *device, const char *dump,
+                                 brc_verify_report *r);
 brc_status brc_verify_tape(const brc_st_file *f, brc_device *device, const char *dump, brc_verify_report *r);
 // Which of the three a file is, by its metadata; E_FORMAT if none.
-brc_status brc_verify_agent_file(const brc_st_file *f, brc_device *device, const char *dump, brc_verify_report *r);
+brc_status brc_verify_agent_file(const brc_st_file *f, brc_device *device, const char *dump,
+                                 brc_verify_report *r);
 #endif
