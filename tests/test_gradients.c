@@ -427,13 +427,11 @@ static void build_shared_input(net *n) {
   end_cross_entropy(n, dense(n, true, norm(n, true, dense(n, true, c, 2, 8), d, false), 2, 5));
 }
 
-#define GRADIENT_TESTS(X)                                                                                \
-  X(dense)                                                                                               \
-  X(dense_stack)                                                                                         \
-  X(norm)                                                                                                \
-  X(norm_relu)                                                                                           \
-  X(norm_frozen) X(bias_only) X(shared_kernel) X(norm_residual) X(residual_many) X(embed_l1) X(embed_l2) \
-      X(critic) X(actor) X(actor_single) X(shared_input)
+// clang-format off
+#define GRADIENT_TESTS(X) \
+  X(dense) X(dense_stack) X(norm) X(norm_relu) X(norm_frozen) X(bias_only) X(shared_kernel) X(norm_residual) \
+  X(residual_many) X(embed_l1) X(embed_l2) X(critic) X(actor) X(actor_single) X(shared_input)
+// clang-format on
 #define X(name) \
   static void test_##name(void **state) { (void)state, check(build_##name); }
 GRADIENT_TESTS(X)
