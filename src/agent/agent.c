@@ -508,13 +508,6 @@ typedef struct state_row {
 
 static uint64_t dense_count(const brc_tensor *t) { return (uint64_t)t->members * t->rows * t->cols; }
 
-static void file_shape(const brc_param *q, state_row *s) {
-  s->rank = 0;
-  if (q->ensemble) s->shape[s->rank++] = q->members;
-  if (q->rows > 1 || strstr(q->name, "kernel") || !strcmp(q->name, "embedding")) s->shape[s->rank++] = q->rows;
-  s->shape[s->rank++] = q->cols;
-}
-
 typedef struct state_walk {
   int stage;
   size_t i;
@@ -542,7 +535,7 @@ static bool next_row(brc_agent *a, state_walk *w, int end, state_row *out) {
   snprintf(out->name, sizeof out->name, "%s%s", stages[w->stage].prefix,
            scalar && stages[w->stage].role != BRC_PARAM ? "" : q->name);
   out->tensor = place(g, stages[w->stage].role, q);
-  file_shape(q, out);
+  out->rank = brc_param_shape(q, out->shape);
   return true;
 }
 

@@ -2,6 +2,7 @@
 #ifndef BRC_CLI_H
 #define BRC_CLI_H
 #include "base/base.h"
+#include <cjson/cJSON.h>
 
 typedef brc_status brc_command(int argc, char **argv);  // without the command's own word
 brc_command brc_cmd_train, brc_cmd_eval, brc_cmd_devices, brc_cmd_tasks, brc_cmd_verify, brc_cmd_bench;
@@ -11,4 +12,6 @@ extern int brc_main_argc;
 extern char **brc_main_argv;
 // True, and the text printed, if --help is among the words.
 bool brc_cli_help(int argc, char **argv, const char *usage);
+// Print one object on one line of standard output and delete it.
+void brc_cli_print_json(cJSON *o);
 #endif

@@ -24,13 +24,6 @@ static double median(double *t, size_t count, double *least) {
   return count % 2 ? t[count / 2] : (t[count / 2 - 1] + t[count / 2]) / 2;
 }
 
-static void print_json(cJSON *o) {
-  char *text = cJSON_PrintUnformatted(o);
-  if (text) puts(text);
-  cJSON_free(text);
-  cJSON_Delete(o);
-}
-
 //------------------------ 1. Rates of a device ------------------------------------
 // Seconds of one product op of this kind and shape (batch members), median over about `budget_s`.
 static brc_status time_gemm(brc_device *d, brc_op_kind kind, uint32_t m, uint32_t n, uint32_t k, uint32_t batch,
@@ -339,7 +332,7 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
     cJSON_AddItemToObject(r, "ops", ops);
     if (o->memory || o->json) print_memory(x.agent, r, o->json);
     if (o->json)
-      print_json(r);
+      brc_cli_print_json(r);
     else
       cJSON_Delete(r);
   } else {
@@ -429,7 +422,7 @@ static brc_status bench_gemm(brc_train_config *c, const bench_options *o) {
     d = NULL;
   }
   if (!st && o->json)
-    print_json(r);
+    brc_cli_print_json(r);
   else
     cJSON_Delete(r);
   return st;
@@ -467,7 +460,7 @@ static brc_status bench_env(brc_train_config *c, const bench_options *o) {
     cJSON_AddNumberToObject(r, "tasks", (double)n);
     cJSON_AddNumberToObject(r, "threads", brc_pool_threads(pool));
     cJSON_AddNumberToObject(r, "steps_per_s", (double)steps / s);
-    print_json(r);
+    brc_cli_print_json(r);
   }
   free(obs);
   free(action);

@@ -65,10 +65,7 @@ brc_status brc_cmd_eval(int argc, char **argv) {
       cJSON_AddNumberToObject(row, "length", out[i].length);
       cJSON_AddItemToArray(tasks, row);
     }
-    char *text = cJSON_PrintUnformatted(o);
-    if (text) puts(text);
-    cJSON_free(text);
-    cJSON_Delete(o);
+    brc_cli_print_json(o);
   } else if (!st) {
     printf("%s at step %llu, %lld episodes per task\n%-28s %12s %10s %9s %9s\n", words[0],
            (unsigned long long)step, (long long)e.episodes, "task", "return", "std", "success", "length");

@@ -7,13 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void print_json(cJSON *o) {
-  char *text = cJSON_PrintUnformatted(o);
-  if (text) puts(text);
-  cJSON_free(text);
-  cJSON_Delete(o);
-}
-
 brc_status brc_cmd_devices(int argc, char **argv) {
   bool json = false;
   const brc_option row = {"json", BRC_OPT_FLAG, 0, 0, 0, "false", NULL, "one JSON object"};
@@ -65,7 +58,7 @@ brc_status brc_cmd_devices(int argc, char **argv) {
     }
   }
   if (json)
-    print_json(o);
+    brc_cli_print_json(o);
   else
     cJSON_Delete(o);
   return BRC_OK;
@@ -118,7 +111,7 @@ brc_status brc_cmd_tasks(int argc, char **argv) {
     cJSON_AddItemToArray(list, x);
   }
   if (opt.json)
-    print_json(o);
+    brc_cli_print_json(o);
   else
     cJSON_Delete(o);
   return shown || !count ? BRC_OK : brc_fail(BRC_E_NOT_FOUND, "no task matches '%s'", words[0]);

@@ -39,10 +39,7 @@ static void print_json(const brc_trainer *t) {
     cJSON_AddNumberToObject(row, "last_train_return", t->stats[i].last_return);
     cJSON_AddItemToArray(tasks, row);
   }
-  char *text = cJSON_PrintUnformatted(o);
-  if (text) puts(text);
-  cJSON_free(text);
-  cJSON_Delete(o);
+  brc_cli_print_json(o);
 }
 
 // A run folder's configuration, with what the command line may change.

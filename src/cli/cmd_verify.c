@@ -120,11 +120,10 @@ brc_status brc_cmd_verify(int argc, char **argv) {
     cJSON_AddStringToObject(object, "backend", device->backend->name);
     cJSON_AddStringToObject(object, "device", device->info.name);
     cJSON_AddBoolToObject(object, "passed", failed == 0);
-    char *text = cJSON_PrintUnformatted(object);
-    if (text) puts(text);
-    cJSON_free(text);
+    brc_cli_print_json(object);
+  } else {
+    cJSON_Delete(object);
   }
-  cJSON_Delete(object);
   if (!st && failed)
     st = brc_fail(BRC_E_TOLERANCE, "%zu of %zu files failed on %s", failed, count, device->backend->name);
   else if (!st && !o.json && only_computed)

@@ -28,6 +28,13 @@ bool brc_cli_help(int argc, char **argv, const char *usage) {
   return false;
 }
 
+void brc_cli_print_json(cJSON *o) {
+  char *text = cJSON_PrintUnformatted(o);
+  if (text) puts(text);
+  cJSON_free(text);
+  cJSON_Delete(o);
+}
+
 static void help(FILE *f) {
   fprintf(
       f, "brc " BRC_VERSION

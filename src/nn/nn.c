@@ -23,6 +23,14 @@ const brc_param *brc_group_find(const brc_group *g, const char *name) {
   return NULL;
 }
 
+int brc_param_shape(const brc_param *q, uint64_t shape[3]) {
+  int rank = 0;
+  if (q->ensemble) shape[rank++] = q->members;
+  if (q->matrix) shape[rank++] = q->rows;
+  shape[rank++] = q->cols;
+  return rank;
+}
+
 brc_tensor *brc_group_tensor(brc_program *p, brc_group *g, brc_role role, const brc_param *q) {
   return brc_external(p, &g->storage[role], q->name, q->offset, q->members, q->rows, q->cols, q->pitch,
                       q->stride);
@@ -61,7 +69,8 @@ static brc_tensor *param(const brc_net *n, const char *name, const char *leaf, u
                      .offset = g->elements,
                      .init = init,
                      .gain = gain,
-                     .ensemble = ensemble};
+                     .ensemble = ensemble,
+                     .matrix = init == BRC_INIT_ORTHOGONAL || init == BRC_INIT_NORMAL};
     snprintf(q->name, sizeof q->name, "%s", full);
     uint64_t one = (uint64_t)rows * q->pitch;
     q->stride = members > 1 ? BRC_ROUND_UP(one, 16u) : 0;

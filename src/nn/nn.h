@@ -15,6 +15,7 @@ typedef struct brc_param {
   brc_init init;
   double gain;    // orthogonal: K'K = gain² I; normal: standard deviation
   bool ensemble;  // files keep the leading member axis even for one member
+  bool matrix;    // files keep both axes even for one row
 } brc_param;
 
 typedef enum brc_role { BRC_PARAM, BRC_GRAD, BRC_M, BRC_V, BRC_TARGET, BRC_ROLES } brc_role;
@@ -33,6 +34,8 @@ typedef struct brc_group {
 void brc_group_init(brc_group *g, const char *name, bool has_target);
 void brc_group_close(brc_group *g);
 const brc_param *brc_group_find(const brc_group *g, const char *name);  // NULL if absent
+// The shape that files give a parameter; returns the rank, at most 3.
+int brc_param_shape(const brc_param *q, uint64_t shape[3]);
 // The tensor of a parameter (or of its gradient, moment, target) in a program.
 brc_tensor *brc_group_tensor(brc_program *p, brc_group *g, brc_role role, const brc_param *param);
 // The whole group as one flat tensor [1,1,elements].

@@ -166,10 +166,7 @@ static void check_final(verify *v, const char *net, brc_group *g) {
     snprintf(full, sizeof full, "final/%s", name);
     uint64_t n, stride, shape[3];
     bool rounded = false;
-    int rank = 0;
-    if (q->ensemble) shape[rank++] = q->members;
-    if (q->rows > 1 || strstr(q->name, "kernel") || !strcmp(q->name, "embedding")) shape[rank++] = q->rows;
-    shape[rank++] = q->cols;
+    int rank = brc_param_shape(q, shape);
     if ((v->status = brc_agent_read(v->agent, name, NULL, &n))) return;
     double *got = scratch(v, n);
     if (!got || (v->status = brc_agent_read(v->agent, name, got, &n))) return;
@@ -396,10 +393,7 @@ static void check_gradients(verify *v) {
       snprintf(name, sizeof name, "grad/%s/%s", groups[g]->name, q->name);
       snprintf(full, sizeof full, "update0/%s", name);
       uint64_t n = (uint64_t)q->members * q->rows * q->cols, shape[3];
-      int rank = 0;
-      if (q->ensemble) shape[rank++] = q->members;
-      if (q->rows > 1 || strstr(q->name, "kernel") || !strcmp(q->name, "embedding")) shape[rank++] = q->rows;
-      shape[rank++] = q->cols;
+      int rank = brc_param_shape(q, shape);
       double *got = scratch(v, n);
       if (got && !(v->status = brc_agent_read(v->agent, name, got, &n))) check(v, full, rank, shape, got);
     }
