@@ -78,10 +78,11 @@ static cJSON *parse_line(const char *text) {
 
 static void test_json(void **state) {
   (void)state;
-  static const char *const lines[] = {"devices --json", "tasks --json",
-                                      "bench update --backend host --width 32 --actor-width 16 --batch 16 "
-                                      "--tasks 2 --obs 7 --act 3 --reps 2 --json",
-                                      "bench gemm --backend host --gemm-m 33 --gemm-n 17 --gemm-k 9 --json"};
+  static const char *const lines[] = {
+      "devices --json", "tasks --json",
+      ("bench update --backend host --width 32 --actor-width 16 --batch 16 --tasks 2 --obs 7 --act 3 "
+       "--reps 2 --json"),
+      "bench gemm --backend host --gemm-m 33 --gemm-n 17 --gemm-k 9 --json"};
   for (size_t i = 0; i < BRC_COUNT(lines); i++) {
     run_brc(&r, NULL, "%s", lines[i]);
     if (r.status) fail_msg("brc %s: %s", lines[i], r.err);

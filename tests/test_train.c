@@ -139,7 +139,9 @@ static void test_probes(void **state) {
   const char *names[4];
   size_t n = backends(names);
   for (size_t b = 0; b < n; b++)
-    for (size_t i = 0; i < BRC_COUNT(probes); i++) run_probe(&probes[i], names[b]);
+    for (size_t i = 0; i < BRC_COUNT(probes); i++)
+      if (!testing_quick() || (b == 0 && probes[i].steps <= 1500 && i < 4)) run_probe(&probes[i], names[b]);
+  if (testing_quick()) testing_skip("probes: only the short ones, on %s alone (quick)", names[0]);
 }
 
 //------------------------ 2. To the bit -------------------------------------------
@@ -209,7 +211,7 @@ static void test_resume(void **state) {
   cartpole = d && d->asset && !brc_assets_find(&assets, d->asset, path, sizeof path);
   if (!cartpole) testing_skip("resuming cartpole: its assets are not installed");
   for (size_t b = 0; b < n; b++) {
-    resume_case(names[b], "probe-padding", "--capacity 5000");
+    if (!testing_quick()) resume_case(names[b], "probe-padding", "--capacity 5000");
     resume_case(names[b], cartpole ? "cartpole-swingup probe-wrap" : "probe-wrap",
                 "--capacity 70");  // wraps eight times
   }
