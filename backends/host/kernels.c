@@ -923,7 +923,8 @@ static void op_categorical_target(const brc_host_op *op, uint32_t e, uint32_t r0
         vi lower = __builtin_convertvector(b, vi);
         vf fraction = b - __builtin_convertvector(lower, vf), up = prob * fraction, down = prob - up;
         for (uint32_t k = 0; k < least(LANES, left); k++) {
-          const uint32_t l = (uint32_t)lower[k];
+          const uint32_t l =
+              least((uint32_t)lower[k], n - 1);  // NaN converts to anything, and stays NaN in the mass
           target[l] += down[k];
           if (l + 1 < n) target[l + 1] += up[k];
         }

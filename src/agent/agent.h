@@ -22,7 +22,7 @@
   X(REAL, v_max,                "v-max",                1e-6,  1e9,    "10",      "the atoms span -v_max .. v_max")                 \
   X(INT,  embedding_dim,        "embedding-dim",        1,     4096,   "32",      "task embedding dimension (several tasks)")       \
   X(INT,  batch,                "batch",                0,     1048576, "0",      "batch B; 0: 256 with one task, 1024 with several") \
-  X(REAL, discount,             "discount",             0,     1,      "0.99",    "gamma")                                          \
+  X(REAL, discount,             "discount",             0,     0.9999999, "0.99",    "gamma")                                          \
   X(REAL, tau,                  "tau",                  0,     1,      "0.005",   "Polyak averaging of the target critic")          \
   X(REAL, critic_lr,            "critic-lr",            0,     1,      "3e-4",    "AdamW step size of the critic")                  \
   X(REAL, actor_lr,             "actor-lr",             0,     1,      "3e-4",    "AdamW step size of the actor")                   \

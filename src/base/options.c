@@ -53,9 +53,9 @@ static brc_status assign(void *at, const brc_option *o, const char *value) {
     if (is_int) {  // 5e5 is a fine way to write a step count
       char *int_end = NULL;
       whole = strtoll(value, &int_end, 10);
-      if (*int_end) whole = fabs(x) < 9e15 ? (long long)x : 0;
+      if (*int_end) whole = fabs(x) <= 9e15 ? (long long)x : 0;
     }
-    if (end == value || *end || isnan(x) || (is_int && (double)whole != x && fabs(x) < 9e15))
+    if (end == value || *end || isnan(x) || (is_int && (double)whole != x && fabs(x) <= 9e15))
       return brc_fail(BRC_E_USAGE, "option --%s: '%s' is not %s", o->name, value,
                       is_int ? "a whole number" : "a number");
     if (x < o->lo || x > o->hi)

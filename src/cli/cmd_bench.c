@@ -515,12 +515,15 @@ brc_status brc_cmd_bench(int argc, char **argv) {
   st = brc_agent_config_resolve(&c.agent);
   if (!st && o.m && (!o.n || !o.k)) st = brc_fail(BRC_E_USAGE, "option --gemm-m needs --gemm-n and --gemm-k");
   if (st) return st;
-  if (!strcmp(words[0], "update") && count == 1) return bench_update(&c, &o);
-  if (!strcmp(words[0], "gemm") && count == 1) return bench_gemm(&c, &o);
+  bool one = !strcmp(words[0], "update") || !strcmp(words[0], "gemm");
+  if (one && count > 1)
+    return brc_fail(BRC_E_USAGE, "bench %s takes no further words ('%s')", words[0], words[1]);
+  if (!strcmp(words[0], "update")) return bench_update(&c, &o);
+  if (!strcmp(words[0], "gemm")) return bench_gemm(&c, &o);
   if (!strcmp(words[0], "env")) {
     for (size_t i = 1; !st && i < count; i++) st = brc_train_add_tasks(&c, words[i]);
     if (!st && !c.task_count) st = brc_fail(BRC_E_USAGE, "which tasks? usage: brc bench env TASKS...");
     return st ? st : bench_env(&c, &o);
   }
-  return brc_fail(BRC_E_USAGE, "bench '%s' is unknown; there are update, gemm, env", words[count > 1 ? 1 : 0]);
+  return brc_fail(BRC_E_USAGE, "bench '%s' is unknown; there are update, gemm, env", words[0]);
 }

@@ -43,9 +43,9 @@ static void print_json(const brc_trainer *t) {
 }
 
 // A run folder's configuration, with what the command line may change.
-static brc_status read_resumed(brc_train_config *c, const char *run, const char *given) {
+static brc_status read_resumed(brc_train_config *c, const char *run, const char *given, bool requeued) {
   brc_train_config was = *c;
-  if (!may_resume_with(given)) return BRC_E_USAGE;
+  if (!requeued && !may_resume_with(given)) return BRC_E_USAGE;
   brc_status st = brc_run_read_config(run, c);
   if (st) return st;
   c->quiet = was.quiet;
@@ -78,16 +78,16 @@ brc_status brc_cmd_train(int argc, char **argv) {
   brc_status st = brc_options_parse(&set, argc, argv, words, BRC_COUNT(words), &count, given);
   for (size_t i = 0; !st && i < count; i++) st = brc_train_add_tasks(&c, words[i]);
   if (st) return st == BRC_E_NOT_FOUND ? BRC_E_USAGE : st;
-  bool going_on = *resume != 0;
+  bool going_on = *resume != 0, requeued = false;
   if (!strcmp(resume, "auto")) {
     if (!*c.run) return brc_fail(BRC_E_USAGE, "option --resume auto needs --run DIR");
     going_on = brc_run_exists(c.run);
     if (going_on) snprintf(resume, sizeof resume, "%s", c.run);
-    if (going_on) given[0] = 0, count = 0;  // a requeued job repeats its first command line
+    if (going_on) count = 0, requeued = true;  // a requeued job repeats its first command line
   }
   if (going_on) {
     if (count) return brc_fail(BRC_E_USAGE, "tasks cannot be given with --resume: '%s' has its own", resume);
-    st = read_resumed(&c, resume, given);
+    st = read_resumed(&c, resume, given, requeued);
   }
   if (!st) st = brc_train_resolve(&c);
   if (!st && !going_on && brc_run_exists(c.run))

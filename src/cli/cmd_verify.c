@@ -106,6 +106,11 @@ brc_status brc_cmd_verify(int argc, char **argv) {
     if (last) {
       fprintf(stderr, "brc: %s\n", brc_error());
       failed++;
+      cJSON *x = cJSON_CreateObject();
+      cJSON_AddStringToObject(x, "file", words[i]);
+      cJSON_AddBoolToObject(x, "passed", false);
+      cJSON_AddStringToObject(x, "error", brc_error());
+      cJSON_AddItemToArray(files, x);
     } else if (nothing_compared(&r)) {
       fprintf(stderr, "brc: %s: no expected values, nothing was compared\n", words[i]);
       only_computed++;

@@ -578,8 +578,8 @@ static brc_status save_new(const brc_replay *r, int fd, const char *path, float 
                     "replay rows '%s': %llu rows came in since the last complete checkpoint, %u may; saving "
                     "them would destroy it",
                     path, (unsigned long long)(r->total - r->committed), r->slack);
-  // Rows that left the buffer since the last save are written too, as far as memory has them: then the file's bytes do
-  // not depend on when it was saved. (The oldest slot's observation already is the newest row's successor.)
+  // Rows that left the buffer since the last save are written too, as far as memory has them. (The oldest slot's
+  // observation already is the newest row's successor.)
   uint64_t n = r->saved;
   if (r->total - n >= r->ring) n = r->total - r->ring + 1;
   while (n < r->total) {
@@ -589,6 +589,11 @@ static brc_status save_new(const brc_replay *r, int fd, const char *path, float 
     if (st) return st;
     n += count;
   }
+  // The slot skipped above may be the last: the file has every slot that was ever used.
+  const uint64_t slots = r->total < r->ring ? r->total : r->ring;
+  if (ftruncate(fd, (off_t)(HEADER_BYTES + slots * record_bytes(r))) != 0)
+    return brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path,
+                    strerror(errno));
   // After a failed sync pages may be lost: as `saved` stays where it is, the next try writes them all again.
   if (fdatasync(fd) != 0 && errno != EINVAL && errno != ENOTSUP)
     return brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path,

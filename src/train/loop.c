@@ -98,22 +98,27 @@ static brc_status normalise(brc_loop *l, uint64_t i) {
   return brc_normalizer_feed(l->normalizer, l->reward, l->terminal, l->truncated, l->values);
 }
 
-static void paper_entropy(brc_loop *l, const brc_batch *b) {
+static brc_status paper_entropy(brc_loop *l, const brc_batch *b) {
   // Mean of -log pi over each task's samples of the batch; a task without samples keeps its last value.
   size_t n = b->rows;
-  double *logp = malloc(n * sizeof *logp);
-  brc_tensor *tap = NULL;
+  const brc_tensor *tap = NULL;
   for (size_t k = 0; k < l->agent->tap_count; k++)
     if (!strcmp(l->agent->taps[k].name, "log_prob")) tap = l->agent->taps[k].t;
-  if (logp && tap && !brc_tensor_read(l->agent->device, l->agent->update_exec, tap, BRC_F64, logp))
-    for (int64_t t = 0; t < l->agent->config.tasks; t++) {
-      double sum = 0;
-      size_t k = 0;
-      for (size_t r = 0; r < n; r++)
-        if (b->task[r] == t) sum -= logp[r], k++;
-      if (k) l->entropy[t] = sum / (double)k;
-    }
+  double *logp = malloc(n * sizeof *logp);
+  if (!logp || !tap) {
+    free(logp);
+    return brc_fail(BRC_E_NOMEM, "no log-probabilities for the paper's normaliser");
+  }
+  brc_status st = brc_tensor_read(l->agent->device, l->agent->update_exec, tap, BRC_F64, logp);
+  for (int64_t t = 0; !st && t < l->agent->config.tasks; t++) {
+    double sum = 0;
+    size_t k = 0;
+    for (size_t r = 0; r < n; r++)
+      if (b->task[r] == t) sum -= logp[r], k++;
+    if (k) l->entropy[t] = sum / (double)k;
+  }
   free(logp);
+  return st;
 }
 
 static brc_status update(brc_loop *l, uint64_t i, double *clock) {
@@ -158,7 +163,7 @@ static brc_status update(brc_loop *l, uint64_t i, double *clock) {
     if (!st) l->updates_done++;
   }
   if (!st && l->config.paper_normalizer && l->config.updates)
-    paper_entropy(l, &l->batches[l->config.updates - 1]);
+    st = paper_entropy(l, &l->batches[l->config.updates - 1]);
   if (!st) st = brc_agent_wait(l->agent);
   for (int m = 0; !st && m < BRC_METRIC_COUNT && l->config.updates; m++)
     if (!isfinite(l->metrics[m]))

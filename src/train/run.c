@@ -57,7 +57,8 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
   cJSON_AddStringToObject(root, "version", BRC_VERSION);
   cJSON_AddStringToObject(root, "device_name", t->device->info.name);
   cJSON_AddStringToObject(root, "driver", t->device->info.driver);
-  cJSON_AddStringToObject(root, "mujoco", "3.1.6");
+  if (cJSON_GetArraySize(assets))
+    cJSON_AddStringToObject(root, "mujoco", "3.1.6");  // the one that the suites take
   words = cJSON_AddArrayToObject(root, "command_line");
   for (int i = 0; i < argc; i++) cJSON_AddItemToArray(words, cJSON_CreateString(argv[i]));
   char *text = cJSON_Print(root);
@@ -135,11 +136,11 @@ static double wall_s(const brc_trainer *t) { return t->wall_before_s + brc_now_s
 
 // What the networks look like from 32 stored rows of one task, nothing applied.
 static brc_status inspect(brc_trainer *t, size_t task, brc_batch *b, double metrics[BRC_METRIC_COUNT]) {
-  uint32_t pairs[2 * BRC_INSPECT_ROWS], size = brc_replay_size(t->replay);
+  uint32_t pairs[2 * BRC_INSPECT_ROWS];
   uint64_t step = t->loop.step;
   brc_status st = brc_replay_sample(t->replay, BRC_INSPECT_ROWS, t->config.agent.seed ^ 0x5bd1e995u, step,
                                     (uint32_t)task * BRC_INSPECT_ROWS, pairs);
-  for (int i = 0; i < BRC_INSPECT_ROWS; i++) pairs[2 * i] = (uint32_t)task, pairs[2 * i + 1] %= size;
+  for (int i = 0; i < BRC_INSPECT_ROWS; i++) pairs[2 * i] = (uint32_t)task;
   brc_replay_batch out = {.obs = b->obs,
                           .next_obs = b->next_obs,
                           .action = b->action,

@@ -68,7 +68,7 @@ typedef struct brc_trainer {
   brc_loop loop;
   bool looping;
   brc_task_stats *stats;
-  double device_s, wall_before_s;  // wall time of the run's earlier parts
+  double wall_before_s;  // wall time of the run's earlier parts
   double started_s;
 } brc_trainer;
 

@@ -183,7 +183,10 @@ static void check_final(verify *v, const char *net, brc_group *g) {
       double d = fabs(got[k] - want[k]), near = 1e-5 * fmax(1, fabs(want[k]));
       close += d <= near;
       sum += d * d;
-      if (!wide && !tape) c.worst = fmax(c.worst, isnan(d) ? INFINITY : d / (near + v->lr_reach));
+      if (!isfinite(d))
+        c.worst = INFINITY;  // parameters are finite, also where both sides are not
+      else if (!wide && !tape)
+        c.worst = fmax(c.worst, d / (near + v->lr_reach));
     }
     double worst = c.worst;
     brc_verify_compare(&c, BRC_VERIFY_ABS1, 1e-9, got, want, t->count);
@@ -271,9 +274,11 @@ static brc_status read_config(const brc_st_file *f, brc_agent_config *c) {
                     (long long)c->tasks, (long long)embedding);
   if (embedding) c->embedding_dim = embedding;
   // What a file cannot hold it cannot ask for: its parameters alone would be larger than it is.
-  if (!(c->v_max > 0) || c->discount < 0 || c->discount > 1 || c->beta1 < 0 || c->beta1 >= 1 || c->beta2 < 0 ||
-      c->beta2 >= 1)
-    return brc_fail(BRC_E_FORMAT, "%s: v_max, discount or an Adam beta is out of range", brc_st_path(f));
+  if (!(c->tau >= 0 && c->tau <= 1) || !(c->adam_eps >= 0) || !(c->layernorm_eps > 0) || !(c->v_max < 1e30) ||
+      !(c->v_max > 1e-30) || c->discount < 0 || c->discount > 1 || c->beta1 < 0 || c->beta1 >= 1 ||
+      c->beta2 < 0 || c->beta2 >= 1)
+    return brc_fail(BRC_E_FORMAT, "%s: v_max, discount, tau, layernorm_eps or an Adam constant is out of range",
+                    brc_st_path(f));
   char deep[2][64];
   snprintf(deep[0], sizeof deep[0], "init/critic/block%lld/dense1/kernel", (long long)c->depth - 1);
   snprintf(deep[1], sizeof deep[1], "init/actor/block%lld/dense1/kernel", (long long)c->actor_depth - 1);
@@ -286,10 +291,11 @@ static brc_status read_config(const brc_st_file *f, brc_agent_config *c) {
                {"init/actor/input/kernel", (uint64_t)(c->obs_dim + embedding) * a},
                {"init/actor/mean/kernel", a * (uint64_t)c->action_dim},
                {deep[0], e * w * w},
-               {deep[1], a * a}};
+               {deep[1], a * a},
+               {"init/critic/embedding", (uint64_t)(c->tasks * embedding)}};
   for (size_t i = 0; i < BRC_COUNT(sizes); i++) {
     const brc_st_tensor *k = brc_st_find(f, "%s", sizes[i].name);
-    if ((i == 4 && !c->depth) || (i == 5 && !c->actor_depth)) continue;
+    if ((i == 4 && !c->depth) || (i == 5 && !c->actor_depth) || (i == 6 && !embedding)) continue;
     if (!k || k->count != sizes[i].count)
       return brc_fail(BRC_E_FORMAT, "%s: '%s' is missing or its size does not fit the metadata", brc_st_path(f),
                       sizes[i].name);
@@ -309,7 +315,9 @@ static bool is_stress(const brc_st_file *f) {
 static brc_status begin(verify *v, const brc_st_file *f, brc_device *device, const char *dump,
                         brc_verify_report *r) {
   *v = (verify){.f = f, .device = device, .report = r, .stress = is_stress(f)};
-  return dump ? brc_st_writer_new(&v->dump) : BRC_OK;
+  long thin;
+  brc_status st = brc_st_meta(f, "thin_stride") ? brc_st_meta_int(f, "thin_stride", 1, 1 << 30, &thin) : BRC_OK;
+  return st || !dump ? st : brc_st_writer_new(&v->dump);
 }
 
 static brc_status finish(verify *v, brc_status st, const char *dump) {
@@ -430,10 +438,15 @@ brc_status brc_verify_update(const brc_st_file *f, brc_device *device, const cha
   brc_status st = begin(&v, f, device, dump, r);
   if (!st) st = read_config(f, &c);
   if (!st) st = need_int(f, "num_updates", 1, 1 << 20, &updates);
-  const brc_st_tensor *rewards;
-  if (!st)
-    st = brc_st_need(f, BRC_ST_F32, (uint64_t)c.batch, &rewards,
-                     "update0/batch/reward");  // before memory is taken for it
+  // Before memory is taken for a batch: the file has one of this size.
+  struct {
+    const char *name;
+    int64_t cols;
+  } parts[] = {{"batch/obs", c.obs_dim}, {"batch/next_obs", c.obs_dim},  {"batch/action", c.action_dim},
+               {"batch/reward", 1},      {"noise/target", c.action_dim}, {"noise/actor", c.action_dim}};
+  const brc_st_tensor *part;
+  for (size_t i = 0; !st && i < BRC_COUNT(parts); i++)
+    st = brc_st_need(f, BRC_ST_F32, (uint64_t)(c.batch * parts[i].cols), &part, "update0/%s", parts[i].name);
   v.lr_reach = 2 * fmax(c.critic_lr, c.actor_lr) * (double)updates;
   if (!st) st = brc_agent_create(&v.agent, &c, device, (brc_agent_flags){.given_noise = true, .taps = true});
   if (!st) st = brc_agent_load(v.agent, f, "init/");
@@ -492,7 +505,8 @@ static brc_status project(verify *v, long group, brc_verify_class *c) {
   if (!st) st = brc_st_need(f, BRC_ST_F32, n, &mask, "group%ld/mask", group);
   if (!st) st = brc_st_need(f, BRC_ST_F32, n, &logp, "group%ld/alpha_log_prob", group);
   if (st) return st;
-  if (!(v_max > 0)) return brc_fail(BRC_E_FORMAT, "%s: group%ld/v_max must be positive", brc_st_path(f), group);
+  if (!(v_max > 1e-30 && v_max < 1e30))
+    return brc_fail(BRC_E_FORMAT, "%s: group%ld/v_max must be positive", brc_st_path(f), group);
   // The op takes logits of a one-member ensemble: log p, and alpha = 1 beside alpha log pi. softmax(log p) = p.
   brc_device *d = v->device;
   brc_storage in[] = {{.name = "logits", .elements = n * brc_pitch((uint32_t)atoms)},
@@ -901,7 +915,9 @@ brc_status brc_verify_tape(const brc_st_file *f, brc_device *device, const char 
   // Before memory is taken for a batch: the first step with updates has that many indices.
   int64_t k0 = start > first ? start - first : 0;
   const brc_st_tensor *drawn;
-  if (!st && updates && k0 < steps)
+  if (!updates || k0 >= steps)
+    c.batch = 1;  // no update in this window
+  else if (!st)
     st = brc_st_need(f, BRC_ST_I32, 2 * (uint64_t)(updates * c.batch), &drawn, "step%lld/indices",
                      (long long)k0);
   for (int i = 0; i < TAPE_CLASSES; i++) t.c[i].name = tape_bounds[i].name;
