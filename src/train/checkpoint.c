@@ -18,6 +18,42 @@ bool brc_checkpoint_exists(const char *run) {
   return brc_path_exists(state);
 }
 
+// The totals at the last row of log.csv: of the log, not of the training state, so not in the state file. Tagged with the
+// step: a file of another checkpoint is not used, and the next row then tells only what came since.
+typedef struct logged_head {
+  uint64_t step, tasks;
+} logged_head;
+
+static void logged_path(const brc_trainer *t, char path[2 * BRC_TEXT]) {
+  snprintf(path, 2 * BRC_TEXT, "%s/checkpoint/logged.bin", t->config.run);
+}
+
+static brc_status save_logged(const brc_trainer *t) {
+  char path[2 * BRC_TEXT];
+  logged_path(t, path);
+  logged_head head = {t->loop.step, t->config.task_count};
+  brc_file_writer w;
+  brc_status st = brc_file_begin(&w, path);
+  if (st) return st;
+  brc_file_write(&w, &head, sizeof head);
+  brc_file_write(&w, t->logged, t->config.task_count * sizeof *t->logged);
+  return brc_file_commit(&w);
+}
+
+static void load_logged(brc_trainer *t) {
+  char path[2 * BRC_TEXT], *data = NULL;
+  size_t bytes = 0, want = t->config.task_count * sizeof *t->logged;
+  logged_path(t, path);
+  logged_head head = {0, 0};
+  bool read = !brc_file_read(path, &data, &bytes) && bytes == sizeof head + want;
+  if (read) memcpy(&head, data, sizeof head);
+  if (read && head.step == t->loop.step && head.tasks == t->config.task_count)
+    memcpy(t->logged, data + sizeof head, want);
+  else
+    for (size_t i = 0; i < t->config.task_count; i++) t->logged[i] = t->stats[i].total;
+  free(data);
+}
+
 static brc_status add_loop(brc_trainer *t, brc_st_writer *w) {
   const brc_agent_config *c = &t->config.agent;
   uint64_t tasks = (uint64_t)c->tasks, counters[2] = {t->loop.step, t->loop.updates_done};
@@ -56,6 +92,7 @@ brc_status brc_checkpoint_save(brc_trainer *t) {
   if (!st) st = add_loop(t, w);
   if (!st) st = brc_replay_save_rows(t->replay, rows);
   if (!st) st = brc_replay_state_add(t->replay, w);
+  if (!st) st = save_logged(t);
   if (!st) st = brc_st_write(w, state);
   if (!st) brc_replay_committed(t->replay);
   if (w) brc_st_writer_free(w);
@@ -108,6 +145,7 @@ brc_status brc_checkpoint_load(brc_trainer *t) {
   if (!st) {
     t->loop.step = counters[0];
     t->loop.updates_done = counters[1];
+    load_logged(t);
   }
   // A task without saved state starts a new episode, and the log says so.
   for (size_t i = 0; !st && i < t->config.task_count; i++) {

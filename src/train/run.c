@@ -171,15 +171,15 @@ brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
       (unsigned long long)t->loop.updates_done, wall_s(t),
       t->loop.phase_s[BRC_PHASE_UPDATE] + t->loop.phase_s[BRC_PHASE_ACT], alpha);
   for (size_t i = 0; !st && i < n; i++) {
-    brc_task_stats *s = &t->stats[i];
-    double m[BRC_METRIC_COUNT], e = s->episodes;
+    const brc_task_totals *now = &t->stats[i].total, *was = &t->logged[i];
+    double m[BRC_METRIC_COUNT], e = now->episodes - was->episodes;
     for (int k = 0; k < BRC_METRIC_COUNT; k++) m[k] = NAN;
     if (learning) st = inspect(t, i, &b, m);
     double values[] = {eval[i].return_mean,
                        eval[i].success,
-                       s->return_sum / e,
-                       s->success_sum / e,
-                       s->length_sum / e,
+                       (now->return_sum - was->return_sum) / e,
+                       (now->success_sum - was->success_sum) / e,
+                       (now->length_sum - was->length_sum) / e,
                        m[BRC_METRIC_loss_critic],
                        m[BRC_METRIC_entropy],
                        m[BRC_METRIC_q_mean],
@@ -192,7 +192,7 @@ brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
       else
         put(&row, ",%.9g", values[k]);
     }
-    s->episodes = s->return_sum = s->success_sum = s->length_sum = 0;
+    t->logged[i] = *now;
   }
   put(&header, "\n");
   put(&row, "\n");

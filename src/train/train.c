@@ -136,10 +136,10 @@ static brc_status step_tasks(void *self, uint64_t step, const double *chosen, fl
     s->now_success = fmax(s->now_success, r->success);
     s->now_length += 1;
     if (!r->terminated && !r->truncated) continue;
-    s->episodes += 1;
-    s->return_sum += s->last_return = s->now_return;
-    s->success_sum += s->now_success;
-    s->length_sum += s->now_length;
+    s->total.episodes += 1;
+    s->total.return_sum += s->last_return = s->now_return;
+    s->total.success_sum += s->now_success;
+    s->total.length_sum += s->now_length;
     s->now_return = s->now_success = s->now_length = 0;
   }
   return st;
@@ -164,8 +164,9 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
   const brc_agent_config *a = &t->config.agent;
   size_t n = config->task_count;
   t->stats = calloc(n, sizeof *t->stats);
+  t->logged = calloc(n, sizeof *t->logged);
   t->results = calloc(n, sizeof *t->results);
-  brc_status st = t->stats && t->results ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory");
+  brc_status st = t->stats && t->logged && t->results ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory");
   if (!st) st = brc_pool_create(&t->pool, (int)config->threads);
   if (!st) st = brc_open_device(&t->config, t->pool, &t->device);
   if (!st) st = brc_env_pool_create(&t->envs, t->config.tasks, n, a->seed, &t->assets, t->pool);
@@ -207,6 +208,7 @@ void brc_trainer_free(brc_trainer *t) {
   brc_device_close(t->device);
   brc_pool_destroy(t->pool);
   free(t->stats);
+  free(t->logged);
   free(t->results);
   free(t);
 }

@@ -49,9 +49,12 @@ brc_status brc_train_add_tasks(brc_train_config *c, const char *name);
 brc_status brc_train_resolve(brc_train_config *c);
 
 //------------------------ 2. A trainer ------------------------------------------
-// Statistics of the sampling policy's episodes since the last row of log.csv, and of the episode under way.
-typedef struct brc_task_stats {
+// Statistics of the sampling policy's episodes: totals of the whole run, and the episode under way.
+typedef struct brc_task_totals {
   double episodes, return_sum, success_sum, length_sum;
+} brc_task_totals;
+typedef struct brc_task_stats {
+  brc_task_totals total;
   double now_return, now_success, now_length, last_return;
 } brc_task_stats;
 
@@ -68,7 +71,8 @@ typedef struct brc_trainer {
   brc_loop loop;
   bool looping;
   brc_task_stats *stats;
-  double wall_before_s;  // wall time of the run's earlier parts
+  brc_task_totals *logged;  // totals at the last row of log.csv: a row tells what came since
+  double wall_before_s;     // wall time of the run's earlier parts
   double started_s;
 } brc_trainer;
 
