@@ -258,6 +258,57 @@ static void test_stop(void **state) {
   same_run(a, b);
 }
 
+// A run that diverges ends with a message and its last checkpoint, on every backend.
+static void test_divergence(void **state) {
+  (void)state;
+  const char *names[4];
+  size_t n = backends(names);
+  static run_result r;
+  for (size_t b = 0; b < n; b++) {
+    run_brc(&r, NULL,
+            "train probe-action --backend %s --log-std-min 90 --log-std-max 100 --start 10 --batch 8 --width 8 "
+            "--actor-width 8 --steps 500 --quiet --run %s",
+            names[b], fresh_run());
+    assert_int_equal(r.status, 1);
+    if (!strstr(r.err, "diverged")) fail_msg("%s: %s", names[b], r.err);
+  }
+}
+
+// A first save of rows after the ring went round twice and ended on its last slot: the file once lacked that slot.
+static void test_rows_file_is_whole(void **state) {
+  (void)state;
+  char run[4096];
+  static run_result r;
+  snprintf(run, sizeof run, "%s", fresh_run());
+  run_brc(
+      &r, NULL,
+      "train probe-wrap --backend host --utd 0 --capacity 64 --start 100000 --steps 8319 --checkpoint-interval "
+      "1000000 --eval-interval 0 --width 8 --actor-width 8 --batch 8 --quiet --run %s",
+      run);
+  if (r.status) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "train --resume %s --steps 8400 --quiet", run);
+  if (r.status) fail_msg("%s", r.err);
+}
+
+// Evaluating changes nothing: the same state file with and without it.
+static void test_evaluation(void **state) {
+  (void)state;
+  char a[4096], b[4096], x[4200], y[4200];
+  static run_result r;
+  snprintf(a, sizeof a, "%s", fresh_run());
+  snprintf(b, sizeof b, "%s", fresh_run());
+  const char *line =
+      "train probe-padding --backend host --width 16 --actor-width 16 --batch 16 --start 20 --steps 200 "
+      "--quiet";
+  run_brc(&r, NULL, "%s --eval-interval 0 --run %s", line, a);
+  if (r.status) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "%s --eval-interval 30 --eval-episodes 3 --run %s", line, b);
+  if (r.status) fail_msg("%s", r.err);
+  snprintf(x, sizeof x, "%s/checkpoint/state.safetensors", a);
+  snprintf(y, sizeof y, "%s/checkpoint/state.safetensors", b);
+  same_file(x, y);
+}
+
 // With and without taps the update gives the same bits: keeping intermediate results changes nothing.
 static void test_taps(void **state) {
   (void)state;
@@ -346,8 +397,11 @@ static void test_init(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),   cmocka_unit_test(test_taps),
-                                     cmocka_unit_test(test_probes), cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_stop),   cmocka_unit_test(test_resume)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_init),       cmocka_unit_test(test_taps),
+      cmocka_unit_test(test_probes),     cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_stop),       cmocka_unit_test(test_resume),
+      cmocka_unit_test(test_divergence), cmocka_unit_test(test_rows_file_is_whole),
+      cmocka_unit_test(test_evaluation)};
   return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
 }

@@ -45,7 +45,7 @@ static void replay_folder(const char *folder, brc_device *d) {
 // Each golden folder on the oracle, then on every device with its default GEMM provider.
 static void each_device(const char *folder) {
   if (!testing_shared()) {
-    testing_skip("golden/%s: no shared folder", folder);
+    testing_skip("%s: no shared folder", folder);
     skip();
   }
   replay_folder(folder, testing_oracle()->device);
