@@ -168,6 +168,22 @@ static void same_run(const char *a, const char *b) {
   }
 }
 
+// Run `line` into the folder `run`; it must succeed. Returns the seconds it took.
+static double train_ok(const char *line, const char *run) {
+  static run_result r;
+  double start = brc_now_s();
+  run_brc(&r, NULL, "%s --run %s", line, run);
+  if (r.status) fail_msg("'brc %s --run %s' failed: %s", line, run, r.err);
+  return brc_now_s() - start;
+}
+
+// Go on with a run; it must succeed.
+static void resume_ok(const char *run, const char *options) {
+  static run_result r;
+  run_brc(&r, NULL, "train --resume %s --quiet %s", run, options);
+  if (r.status) fail_msg("resuming %s failed: %s", run, r.err);
+}
+
 // The same 600 steps, once in one go, once killed at random moments. Everything is in the two files: parameters, moments, counts,
 // replay, normaliser, environments, random numbers (counters).
 static void resume_case(const char *backend, const char *tasks, const char *options) {
@@ -178,11 +194,7 @@ static void resume_case(const char *backend, const char *tasks, const char *opti
            "train %s --backend %s --width 48 --actor-width 32 --batch 32 --start 100 --steps 600 "
            "--eval-interval 200 --eval-episodes 2 --checkpoint-interval 50 --quiet --seed 5 %s",
            tasks, backend, options);
-  static run_result r;
-  double took = brc_now_s();
-  run_brc(&r, NULL, "%s --run %s", line, whole);
-  if (r.status) fail_msg("the whole run failed: %s", r.err);
-  took = brc_now_s() - took;
+  double took = train_ok(line, whole);
   int kills = 0, status = 1;
   testing_reseed(77);
   for (int tries = 0; status != 0 && tries < 40; tries++) {
@@ -221,16 +233,16 @@ static void test_resume(void **state) {
 static void test_threads(void **state) {
   (void)state;
   char a[4096], b[4096];
-  static run_result r;
   snprintf(a, sizeof a, "%s", fresh_run());
   snprintf(b, sizeof b, "%s", fresh_run());
   const char *line =
       "train probe-padding probe-wrap --backend host --width 64 --actor-width 32 --batch 128 --start 100 "
       "--steps 200 --quiet --eval-interval 0";
-  run_brc(&r, NULL, "%s --threads 1 --run %s", line, a);
-  if (r.status) fail_msg("%s", r.err);
-  run_brc(&r, NULL, "%s --threads 2 --run %s", line, b);
-  if (r.status) fail_msg("%s", r.err);
+  char one[512], two[512];
+  snprintf(one, sizeof one, "%s --threads 1", line);
+  snprintf(two, sizeof two, "%s --threads 2", line);
+  train_ok(one, a);
+  train_ok(two, b);
   same_run(a, b);
 }
 
@@ -238,23 +250,19 @@ static void test_threads(void **state) {
 static void test_stop(void **state) {
   (void)state;
   char a[4096], b[4096];
-  static run_result r;
   snprintf(a, sizeof a, "%s", fresh_run());
   snprintf(b, sizeof b, "%s", fresh_run());
   const char *line =
       "train probe-action --backend host --width 64 --actor-width 32 --batch 64 --start 100 --steps 2500 "
       "--quiet --eval-interval 0";
-  run_brc(&r, NULL, "%s --run %s", line, a);
-  if (r.status) fail_msg("%s", r.err);
+  double took = train_ok(line, a);
   pid_t pid = run_start("%s --run %s", line, b);
-  usleep(600000);
+  usleep((useconds_t)(5e5 * took));  // half way, however fast the machine is
   kill(pid, SIGTERM);
   assert_int_equal(run_wait(pid), 75);
-  run_brc(&r, NULL, "train --resume %s --quiet", b);
-  if (r.status) fail_msg("%s", r.err);
+  resume_ok(b, "");
   same_run(a, b);
-  run_brc(&r, NULL, "train --resume %s --quiet", b);
-  assert_int_equal(r.status, 0);
+  resume_ok(b, "");
   same_run(a, b);
 }
 
@@ -278,32 +286,29 @@ static void test_divergence(void **state) {
 static void test_rows_file_is_whole(void **state) {
   (void)state;
   char run[4096];
-  static run_result r;
   snprintf(run, sizeof run, "%s", fresh_run());
-  run_brc(
-      &r, NULL,
+  train_ok(
       "train probe-wrap --backend host --utd 0 --capacity 64 --start 100000 --steps 8319 --checkpoint-interval "
-      "1000000 --eval-interval 0 --width 8 --actor-width 8 --batch 8 --quiet --run %s",
+      "1000000 "
+      "--eval-interval 0 --width 8 --actor-width 8 --batch 8 --quiet",
       run);
-  if (r.status) fail_msg("%s", r.err);
-  run_brc(&r, NULL, "train --resume %s --steps 8400 --quiet", run);
-  if (r.status) fail_msg("%s", r.err);
+  resume_ok(run, "--steps 8400");
 }
 
 // Evaluating changes nothing: the same state file with and without it.
 static void test_evaluation(void **state) {
   (void)state;
   char a[4096], b[4096], x[4200], y[4200];
-  static run_result r;
   snprintf(a, sizeof a, "%s", fresh_run());
   snprintf(b, sizeof b, "%s", fresh_run());
-  const char *line =
+  const char *never =
       "train probe-padding --backend host --width 16 --actor-width 16 --batch 16 --start 20 --steps 200 "
-      "--quiet";
-  run_brc(&r, NULL, "%s --eval-interval 0 --run %s", line, a);
-  if (r.status) fail_msg("%s", r.err);
-  run_brc(&r, NULL, "%s --eval-interval 30 --eval-episodes 3 --run %s", line, b);
-  if (r.status) fail_msg("%s", r.err);
+      "--quiet --eval-interval 0";
+  const char *often =
+      "train probe-padding --backend host --width 16 --actor-width 16 --batch 16 --start 20 --steps 200 "
+      "--quiet --eval-interval 30 --eval-episodes 3";
+  train_ok(never, a);
+  train_ok(often, b);
   snprintf(x, sizeof x, "%s/checkpoint/state.safetensors", a);
   snprintf(y, sizeof y, "%s/checkpoint/state.safetensors", b);
   same_file(x, y);
