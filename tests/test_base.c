@@ -749,31 +749,6 @@ static void test_pool_waits_for_all(void **state) {
   brc_pool_destroy(p);
 }
 
-static _Thread_local int mark_of_thread;
-static void set_mark(void *arg, uint32_t item, uint32_t thread) {
-  mark_of_thread++;
-  if (item == thread) atomic_fetch_add((_Atomic int *)arg + thread, 1);
-}
-static void check_mark(void *arg, uint32_t item, uint32_t thread) {
-  (void)item, (void)thread;
-  if (mark_of_thread == 1) atomic_fetch_add((_Atomic int *)arg, 1);
-}
-
-static void test_pool_each_thread(void **state) {
-  (void)state;
-  for (int threads = 1; threads <= 5; threads += 2) {
-    brc_pool *p;
-    _Atomic int times[5] = {0}, marked = 0;
-    check_ok(brc_pool_create(&p, threads));
-    mark_of_thread = 0;
-    brc_pool_each_thread(p, set_mark, times);
-    for (int i = 0; i < 5; i++) assert_int_equal(times[i], i < threads);
-    brc_pool_run(p, 1000, check_mark, &marked);
-    assert_int_equal(marked, 1000);
-    brc_pool_destroy(p);
-  }
-}
-
 // Two threads use one pool at the same time, as the trainer and an OpenCL runtime's thread do: every item of both, once.
 typedef struct shared_use {
   brc_pool *pool;
@@ -956,7 +931,6 @@ int main(void) {
       cmocka_unit_test(test_pool_two_callers),
       cmocka_unit_test(test_pool_sleeps_and_wakes),
       cmocka_unit_test(test_pool_waits_for_all),
-      cmocka_unit_test(test_pool_each_thread),
       cmocka_unit_test(test_pool_bad_counts),
       cmocka_unit_test(test_philox_known_answers),
       cmocka_unit_test(test_uniform),

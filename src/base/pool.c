@@ -29,16 +29,14 @@ struct worker {
 struct brc_pool {
   // What spinning threads read and write often lies on cache lines of its own.
   _Alignas(64) _Atomic uint64_t gate;
-  _Alignas(64) _Atomic uint32_t next;     // the next item; runs past `items` by the number of threads
-  _Alignas(64) _Atomic uint32_t arrived;  // of an each-thread job
-  _Atomic uint32_t sleepers;              // workers asleep or about to be
+  _Alignas(64) _Atomic uint32_t next;      // the next item; runs past `items` by the number of threads
+  _Alignas(64) _Atomic uint32_t sleepers;  // workers asleep or about to be
   _Atomic bool caller_sleeps, stop;
 
   // The job: written while the gate is closed and nobody is inside.
   brc_pool_fn *fn;
   void *arg;
   uint32_t items;
-  bool each;
 
   int threads;
   double spin_s;
@@ -116,25 +114,18 @@ static void *worker_main(void *arg) {
   while (!atomic_load(&p->stop)) {
     wait_for_job(p, seen);
     if (!enter(p, &seen)) continue;
-    if (p->each) {
-      p->fn(p->arg, w->thread, w->thread);
-      atomic_fetch_add(&p->arrived, 1);
-    } else {
-      take_items(p, w->thread);
-    }
+    take_items(p, w->thread);
     leave(p);
   }
   return NULL;
 }
 
 //------------------------ 2. Runs ---------------------------------------------
-static void open_gate(brc_pool *p, brc_pool_fn *fn, void *arg, uint32_t items, bool each) {
+static void open_gate(brc_pool *p, brc_pool_fn *fn, void *arg, uint32_t items) {
   p->fn = fn;
   p->arg = arg;
   p->items = items;
-  p->each = each;
   atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-  atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
   uint64_t epoch = (uint32_t)(epoch_of(atomic_load(&p->gate)) + 1);
   atomic_store(&p->gate, epoch << 32 | GATE_OPEN);  // publishes the job
 
@@ -142,7 +133,7 @@ static void open_gate(brc_pool *p, brc_pool_fn *fn, void *arg, uint32_t items, b
   uint32_t asleep = atomic_load(&p->sleepers);
   if (asleep) {
     pthread_mutex_lock(&p->lock);
-    if (items - 1 >= asleep || each) {
+    if (items - 1 >= asleep) {
       pthread_cond_broadcast(&p->wake);
     } else {
       for (uint32_t i = 0; i < items - 1; i++) pthread_cond_signal(&p->wake);
@@ -178,7 +169,7 @@ static void run(brc_pool *p, uint32_t items, brc_pool_fn *fn, void *arg) {
   }
   // The counter passes `items` by one per thread: the last few numbers of 2^32 are done first, apart.
   while (items > UINT32_MAX - MOST_THREADS) fn(arg, --items, 0);
-  open_gate(p, fn, arg, items, false);
+  open_gate(p, fn, arg, items);
   take_items(p, 0);
   close_gate(p);
 }
@@ -186,18 +177,6 @@ static void run(brc_pool *p, uint32_t items, brc_pool_fn *fn, void *arg) {
 void brc_pool_run(brc_pool *p, uint32_t items, brc_pool_fn *fn, void *arg) {
   pthread_mutex_lock(&p->turn);
   run(p, items, fn, arg);
-  pthread_mutex_unlock(&p->turn);
-}
-
-void brc_pool_each_thread(brc_pool *p, brc_pool_fn *fn, void *arg) {
-  uint32_t workers = (uint32_t)p->threads - 1;
-  pthread_mutex_lock(&p->turn);
-  if (workers) open_gate(p, fn, arg, workers + 1, true);
-  fn(arg, 0, 0);
-  if (workers) {
-    while (atomic_load(&p->arrived) < workers) sched_yield();
-    close_gate(p);
-  }
   pthread_mutex_unlock(&p->turn);
 }
 

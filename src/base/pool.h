@@ -15,7 +15,4 @@ int brc_pool_threads(const brc_pool *p);
 // Run fn(arg, 0..items-1, thread); returns when all are done. Several threads may call: they take
 // turns. Not from inside an item.
 void brc_pool_run(brc_pool *p, uint32_t items, brc_pool_fn *fn, void *arg);
-// Run fn(arg, t, t) once on every thread t, the caller being thread 0: for settings that belong to a thread, as
-// the thread count of a library's own pool.
-void brc_pool_each_thread(brc_pool *p, brc_pool_fn *fn, void *arg);
 #endif
