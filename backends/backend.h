@@ -14,8 +14,9 @@ typedef struct brc_device_info {
   uint32_t compute_units, max_work_group;
   uint64_t local_bytes;
   bool is_cpu, fp16, fp64;
-  char gemm[128];  // GEMM providers that can run here, the default first
-  char note[256];  // why it can't be used, or what is remarkable; empty if nothing
+  unsigned precisions;  // of products: bits 1 << BRC_FP32, ...
+  char gemm[128];       // GEMM providers that can run here, the default first
+  char note[256];       // why it can't be used, or what is remarkable; empty if nothing
 } brc_device_info;
 
 typedef struct brc_device_options {
@@ -72,7 +73,7 @@ struct brc_backend {
   const char *const *(*gemm_providers)(brc_device *d);
 };
 
-extern const brc_backend brc_backend_host, brc_backend_opencl;
+extern const brc_backend brc_backend_host, brc_backend_opencl, brc_backend_vulkan;
 extern const brc_backend *const brc_backends[];         // NULL-terminated: every backend in this build
 const brc_backend *brc_backend_find(const char *name);  // NULL if unknown
 

@@ -137,7 +137,8 @@ static int cores_here(void) {
 }
 
 static void fill_info(brc_device_info *info) {
-  *info = (brc_device_info){.backend = "host", .is_cpu = true, .fp64 = true, .max_work_group = 1};
+  *info = (brc_device_info){
+      .backend = "host", .is_cpu = true, .fp64 = true, .precisions = 1u << BRC_FP32, .max_work_group = 1};
   cpu_model(info->name, sizeof info->name, info->vendor, sizeof info->vendor);
   snprintf(info->driver, sizeof info->driver, "C, %s kernels", brc_host_kernels_here()->isa);
   info->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);

@@ -1,5 +1,7 @@
 #include "backends/host/schedule.h"
 
+#include "graph/hazard.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,27 +12,24 @@ static uint64_t room(uint64_t elements) { return BRC_ROUND_UP(elements, (uint64_
 
 //------------------------ 1. What ops do ---------------------------------------
 #define BIT(i) (1u << (i))
-// Row-local kinds: inputs and outputs of which row r is touched for row r only. `written`: inputs changed in place.
+// Row-local kinds: inputs and outputs of which row r is touched for row r only.
 typedef struct kind_rule {
   bool local;
-  unsigned in, out, written;
+  unsigned in, out;
 } kind_rule;
 static const kind_rule rules[BRC_OP_COUNT] = {
-    [BRC_OP_dense] = {true, BIT(0), BIT(0), 0},
-    [BRC_OP_dense_dx] = {true, BIT(0), BIT(0), 0},
-    [BRC_OP_norm] = {true, BIT(0) | BIT(3), BIT(0) | BIT(1) | BIT(2), 0},
-    [BRC_OP_norm_backward] = {true, BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(5), BIT(0), 0},
-    [BRC_OP_sum_members] = {true, BIT(0), BIT(0), 0},
-    [BRC_OP_concat_input] = {true, BIT(0) | BIT(1) | BIT(3), BIT(0), 0},
-    [BRC_OP_tanh_normal] = {true, BIT(0) | BIT(1) | BIT(2), BIT(0) | BIT(1), 0},
-    [BRC_OP_tanh_normal_backward] = {true, BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4), BIT(0) | BIT(1), 0},
-    [BRC_OP_categorical_target] = {true, BIT(0) | BIT(1) | BIT(2) | BIT(3), BIT(0) | BIT(1), 0},
-    [BRC_OP_cross_entropy] = {true, BIT(0) | BIT(1), BIT(0) | BIT(1), 0},
-    [BRC_OP_expected_value] = {true, BIT(0), BIT(0) | BIT(1), 0},
-    [BRC_OP_normal] = {true, 0, BIT(0), 0},
-    [BRC_OP_adamw] = {false, 0, 0, BIT(1) | BIT(2) | BIT(3) | BIT(4)},
-    [BRC_OP_temperature] = {false, 0, 0, BIT(0) | BIT(1) | BIT(2)},
-    [BRC_OP_advance_scalars] = {false, 0, 0, BIT(0)},
+    [BRC_OP_dense] = {true, BIT(0), BIT(0)},
+    [BRC_OP_dense_dx] = {true, BIT(0), BIT(0)},
+    [BRC_OP_norm] = {true, BIT(0) | BIT(3), BIT(0) | BIT(1) | BIT(2)},
+    [BRC_OP_norm_backward] = {true, BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(5), BIT(0)},
+    [BRC_OP_sum_members] = {true, BIT(0), BIT(0)},
+    [BRC_OP_concat_input] = {true, BIT(0) | BIT(1) | BIT(3), BIT(0)},
+    [BRC_OP_tanh_normal] = {true, BIT(0) | BIT(1) | BIT(2), BIT(0) | BIT(1)},
+    [BRC_OP_tanh_normal_backward] = {true, BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4), BIT(0) | BIT(1)},
+    [BRC_OP_categorical_target] = {true, BIT(0) | BIT(1) | BIT(2) | BIT(3), BIT(0) | BIT(1)},
+    [BRC_OP_cross_entropy] = {true, BIT(0) | BIT(1), BIT(0) | BIT(1)},
+    [BRC_OP_expected_value] = {true, BIT(0), BIT(0) | BIT(1)},
+    [BRC_OP_normal] = {true, 0, BIT(0)},
 };
 
 // What the ranges of a call count, and how many an item should have.
@@ -156,10 +155,11 @@ static host_step *add_step(builder *b, const brc_op *op, brc_host_op_fn *fn) {
 
 static void use_operands(builder *b, host_step *s, unsigned skip_in, unsigned skip_out) {
   const kind_rule *rule = &rules[s->op->kind];
+  const unsigned written = brc_op_written(s->op->kind);
   const bool product = s->op->kind <= BRC_OP_dense_dw;
   for (int i = 0; i < BRC_MAX_IN; i++)
     if (s->op->in[i] && !(skip_in & BIT(i)))
-      use_tensor(b, s, i, s->op->in[i], true, rule->written & BIT(i), s->local && rule->in & BIT(i));
+      use_tensor(b, s, i, s->op->in[i], true, written & BIT(i), s->local && rule->in & BIT(i));
   for (int i = 0; i < BRC_MAX_OUT; i++)
     if (s->op->out[i] && !(skip_out & BIT(i)))
       use_tensor(b, s, BRC_MAX_IN + i, s->op->out[i], product && s->op->params.dense.accumulate, true,

@@ -141,6 +141,7 @@ static void fill_info(ocl_device *d, int index) {
   info->is_cpu = info_number(d->id, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU;
   info->fp16 = has_extension(d->id, "cl_khr_fp16");
   info->fp64 = has_extension(d->id, "cl_khr_fp64");
+  info->precisions = 1u << BRC_FP32;
   fill_pci(d->id, info->pci, sizeof info->pci);
   fill_uuid(d->id, info->uuid, sizeof info->uuid);
   d->class = class_of(info);

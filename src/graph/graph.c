@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {  // number of leading uint fields: they end where the first real begins, or at the end of the struct
-  UINTS_gemm = 12,
+  UINTS_gemm = 14,
   UINTS_norm = 8,
   UINTS_norm_sums = 6,
   UINTS_colsum = 6,
@@ -81,6 +81,7 @@ brc_status brc_program_create(brc_program **out, const char *name) {
   brc_program *p = calloc(1, sizeof *p);
   if (!p) return brc_fail(BRC_E_NOMEM, "out of memory while building program '%s'", name);
   p->name = name;
+  p->grad_scale = 1;
   *out = p;
   return BRC_OK;
 }
@@ -312,7 +313,10 @@ static struct brc_gemm_params gemm(brc_program *p, const brc_tensor *a, const br
                                   .accumulate = accumulate,
                                   .stride_a = stride32(p, a),
                                   .stride_b = stride32(p, b),
-                                  .stride_c = stride32(p, c)};
+                                  .stride_c = stride32(p, c),
+                                  .precision = p->precision,
+                                  .scale_a = 1,
+                                  .scale_b = 1};
 }
 
 brc_tensor *brc_dense(brc_program *p, brc_tensor *x, brc_tensor *kernel, brc_tensor *bias) {
@@ -329,6 +333,7 @@ brc_op *brc_dense_dx(brc_program *p, brc_tensor *dy, brc_tensor *kernel_rows, br
   expect(p, "dense_dx", "dy", dy, kernel_rows->members, 0, kernel_rows->cols);
   expect(p, "dense_dx", "dx", dx, kernel_rows->members, dy->rows, kernel_rows->rows);
   brc_op_params q = {.dense_dx = gemm(p, dy, kernel_rows, dx, kernel_rows->cols, accumulate)};
+  q.dense_dx.scale_a = p->grad_scale;
   return brc_op_add(p, BRC_OP_dense_dx, (brc_tensor *[]){dy, kernel_rows}, (brc_tensor *[]){dx}, &q);
 }
 
@@ -336,6 +341,7 @@ brc_op *brc_dense_dw(brc_program *p, brc_tensor *x, brc_tensor *dy, brc_tensor *
   expect(p, "dense_dw", "x", x, x->members == 1 ? 1 : dy->members, dy->rows, dw->rows);
   expect(p, "dense_dw", "dw", dw, dy->members, 0, dy->cols);
   brc_op_params q = {.dense_dw = gemm(p, x, dy, dw, dy->rows, accumulate)};
+  q.dense_dw.scale_b = p->grad_scale;
   return brc_op_add(p, BRC_OP_dense_dw, (brc_tensor *[]){x, dy}, (brc_tensor *[]){dw}, &q);
 }
 

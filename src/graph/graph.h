@@ -59,8 +59,13 @@ uint32_t brc_pitch(uint32_t cols);
 uint64_t brc_tensor_elements(const brc_tensor *t);  // from its first to behind its last element
 
 //------------------------ 2. Program ------------------------------------------
+// What the factors of products are rounded to; sums, and everything else, are float32.
+typedef enum brc_precision { BRC_FP32, BRC_TF32, BRC_BF16, BRC_FP16, BRC_PRECISION_COUNT } brc_precision;
+
 typedef struct brc_program {
   const char *name;
+  brc_precision precision;  // of the products that builders add from now on; BRC_FP32 at first
+  double grad_scale;  // power of two that lifts gradients into the range of fp16 inside products; 1 at first
   brc_arena mem;
   brc_op **ops;
   size_t op_count, op_cap;

@@ -7,10 +7,14 @@
 // Legend: E members of the ensemble, B batch, W width, N atoms, O observation, A action, T tasks, D embedding dimension.
 
 // dense, dense_dx, dense_dw: C[e] = op(A[e]) op(B[e]) (+ bias[e]) (+ C[e] when accumulate), for e < batch; m x n x k.
+// precision (brc_precision) is that of A's and B's elements as factors; sums are float32. Below fp32 the factors are
+// round(scale_a A) and round(scale_b B), saturated, and the sum is divided by scale_a scale_b: powers of two.
 struct BRC_PARAMS(gemm) {
   uint m, n, k, batch;
   uint lda, ldb, ldc, accumulate;
   uint stride_a, stride_b, stride_c, stride_bias;
+  uint precision, pad0;
+  BRC_REAL scale_a, scale_b;
 };
 
 // norm, norm_backward: LayerNorm over `cols` of members*rows rows; scale and bias have `stride_p` between members.
