@@ -85,29 +85,32 @@ brc_host_product_fn *brc_host_gemm_provider(const char *name) {
 }
 
 //------------------------ 4. A whole product -----------------------------------
-enum { BLOCK_M = 64, BLOCK_N = 480, SLAB = 96 };  // SLAB: columns that one item transposes
+enum { BLOCK_M = 64, BLOCK_N = 480, SLAB = 96 };  // SLAB: rows of B that one item copies
 
 typedef struct job {
   brc_host_gemm_args g;
   brc_host_product_fn *product;
   const brc_host_kernels *kernels;
   uint32_t blocks_m, blocks_n, block_m, block_n, slabs;
-  float *transposed;  // B of every member as [k, ld_t], or packed for our own kernels, or NULL
+  float *copy;  // B of every member as [k, ld_t], or packed for our own kernels, or NULL
   bool packed;
   size_t ld_t;
   float *scratch;  // BRC_HOST_SCRATCH for each thread
 } job;
 
-static void transpose_item(void *arg, uint32_t item, uint32_t thread) {
+static void copy_item(void *arg, uint32_t item, uint32_t thread) {
   (void)thread;
   const job *j = arg;
-  const uint32_t e = item / j->slabs, n0 = item % j->slabs * SLAB, n = j->g.n - n0 < SLAB ? j->g.n - n0 : SLAB;
+  const uint32_t rows = j->g.tb ? j->g.n : j->g.k, e = item / j->slabs, r0 = item % j->slabs * SLAB,
+                 r1 = rows - r0 < SLAB ? rows : r0 + SLAB;
   const float *b = j->g.b + e * j->g.stride_b;
-  float *out = j->transposed + e * j->ld_t * j->g.k;
-  if (j->packed)
-    j->kernels->pack_transposed(b, j->g.ldb, j->g.n, j->g.k, n0, n0 + n, out);
+  float *out = j->copy + e * j->ld_t * j->g.k;
+  if (!j->packed)
+    j->kernels->transpose(b + (size_t)r0 * j->g.ldb, j->g.ldb, out + r0, j->ld_t, r1 - r0, j->g.k);
+  else if (j->g.tb)
+    j->kernels->pack_transposed(b, j->g.ldb, j->g.n, j->g.k, r0, r1, out);
   else
-    j->kernels->transpose(b + (size_t)n0 * j->g.ldb, j->g.ldb, out + n0, j->ld_t, n, j->g.k);
+    j->kernels->pack(b, j->g.ldb, j->g.n, j->g.k, r0, r1, out);
 }
 
 static void product_item(void *arg, uint32_t item, uint32_t thread) {
@@ -116,7 +119,7 @@ static void product_item(void *arg, uint32_t item, uint32_t thread) {
   const uint32_t per_member = j->blocks_m * j->blocks_n, e = item / per_member, block = item % per_member;
   const uint32_t m0 = block / j->blocks_n * j->block_m, n0 = block % j->blocks_n * j->block_n;
   brc_host_product p = {.ta = g->ta,
-                        .tb = g->tb && !j->transposed,
+                        .tb = g->tb && !j->copy,
                         .b_packed = j->packed,
                         .accumulate = g->accumulate,
                         .m = g->m - m0 < j->block_m ? g->m - m0 : j->block_m,
@@ -128,8 +131,8 @@ static void product_item(void *arg, uint32_t item, uint32_t thread) {
                         .ldc = g->ldc,
                         .bias = g->bias ? g->bias + e * g->stride_bias + n0 : NULL,
                         .scratch = j->scratch + (size_t)thread * BRC_HOST_SCRATCH};
-  if (j->transposed) {
-    p.b = j->transposed + e * j->ld_t * g->k + n0;
+  if (j->copy) {
+    p.b = j->copy + e * j->ld_t * g->k + n0;
     p.ldb = j->ld_t;
   } else {
     p.b = g->b + e * g->stride_b + (g->tb ? (size_t)n0 * g->ldb : n0);
@@ -150,22 +153,32 @@ static float *own_scratch(size_t floats) {
   return memory;
 }
 
+static void each_item(brc_pool *pool, uint32_t items, brc_pool_fn *fn, job *j) {
+  if (pool)
+    brc_pool_run(pool, items, fn, j);
+  else
+    for (uint32_t i = 0; i < items; i++) fn(j, i, 0);
+}
+
 void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
   job j = {.g = *args, .product = brc_host_gemm_provider(args->provider), .kernels = brc_host_kernels_here()};
   if (!j.product) j.product = blocked_product;
   if (!args->m || !args->n || !args->batch) return;
-  j.packed = args->tb && (j.product == j.kernels->product || j.product == blocked_product);
+  const bool own = j.product == j.kernels->product || j.product == blocked_product,
+             far = !args->ta && args->m >= BRC_HOST_PACK_ROWS && args->ldb >= BRC_HOST_PACK_PITCH;
+  j.packed = own && (args->tb || far);
   j.block_m = BLOCK_M;
   j.block_n = j.packed || args->n < BLOCK_N + BLOCK_N / 2 ? args->n : BLOCK_N;
   j.blocks_m = (args->m + j.block_m - 1) / j.block_m;
   j.blocks_n = (args->n + j.block_n - 1) / j.block_n;
   j.ld_t = BRC_ROUND_UP(args->n, 16u);
-  const size_t threads = (size_t)brc_pool_threads(pool), copy = args->tb ? j.ld_t * args->k * args->batch : 0;
+  const size_t threads = pool ? (size_t)brc_pool_threads(pool) : 1,
+               copy = args->tb || j.packed ? j.ld_t * args->k * args->batch : 0;
   j.scratch = own_scratch(threads * BRC_HOST_SCRATCH + copy);
   if (copy) {
-    j.transposed = j.scratch + threads * BRC_HOST_SCRATCH;
-    j.slabs = (args->n + SLAB - 1) / SLAB;
-    brc_pool_run(pool, j.slabs * args->batch, transpose_item, &j);
+    j.copy = j.scratch + threads * BRC_HOST_SCRATCH;
+    j.slabs = ((args->tb ? args->n : args->k) + SLAB - 1) / SLAB;
+    each_item(pool, j.slabs * args->batch, copy_item, &j);
   }
-  brc_pool_run(pool, j.blocks_m * j.blocks_n * args->batch, product_item, &j);
+  each_item(pool, j.blocks_m * j.blocks_n * args->batch, product_item, &j);
 }

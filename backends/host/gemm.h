@@ -20,7 +20,11 @@ typedef struct brc_host_gemm_args {
   const char *provider;  // NULL: the default
 } brc_host_gemm_args;
 
-// Scratch belongs to the calling thread and grows at the first call with a larger shape.
+// A product of so many rows by a B whose rows are so far apart gains from copying B once for all blocks.
+enum { BRC_HOST_PACK_ROWS = 512, BRC_HOST_PACK_PITCH = 512 };
+
+// On the pool's threads; NULL: on the calling thread alone. Scratch belongs to the calling thread and grows at the first call with a
+// larger shape.
 void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args);
 
 // Providers that can run here, the default first, NULL-terminated.

@@ -442,16 +442,17 @@ static void pack_transposed(const float *b, size_t ldb, uint32_t n, uint32_t k, 
   }
 }
 // Rows [k0, k1) of B [k, n] to its panels.
-static void op_pack(const brc_host_op *op, uint32_t e, uint32_t k0, uint32_t k1, float *scratch) {
-  (void)scratch;
-  const uint32_t n = op->in[0].cols, k = op->in[0].rows;
+static void pack(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t k0, uint32_t k1, float *out) {
   for (uint32_t p = k0; p < k1; p++)
     for (uint32_t j = 0, cols; j < n; j += cols) {
       cols = panel_columns(n - j);
       const uint32_t width = (cols + LANES - 1) / LANES * LANES;
-      pack_b(row(&op->in[0], e, p) + j, 0, 1, cols, width,
-             row(&op->out[0], e, 0) + (size_t)j * k + (size_t)p * width);
+      pack_b(b + p * ldb + j, 0, 1, cols, width, out + (size_t)j * k + (size_t)p * width);
     }
+}
+static void op_pack(const brc_host_op *op, uint32_t e, uint32_t k0, uint32_t k1, float *scratch) {
+  (void)scratch;
+  pack(row(&op->in[0], e, 0), op->in[0].pitch, op->in[0].cols, op->in[0].rows, k0, k1, row(&op->out[0], e, 0));
 }
 static void op_pack_transposed(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
   (void)scratch;
@@ -1078,8 +1079,9 @@ const brc_host_kernels JOIN(brc_host_kernels_, BRC_ISA) = {.isa = TEXT(BRC_ISA),
                                                            .ops = {BRC_OPS(OP)},
                                                            .product = product,
                                                            .transpose_rows = op_transpose,
-                                                           .pack = op_pack,
+                                                           .pack_kernel = op_pack,
                                                            .pack_rows = op_pack_transposed,
                                                            .transpose = transpose,
+                                                           .pack = pack,
                                                            .pack_transposed = pack_transposed};
 #undef OP

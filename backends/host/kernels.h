@@ -56,12 +56,14 @@ typedef struct brc_host_kernels {
   brc_host_op_fn *ops[BRC_OP_COUNT];
   brc_host_product_fn *product;
   brc_host_op_fn *transpose_rows;  // rows of in[0] [E, n, k] become columns of out[0] [E, k, n]
-  brc_host_op_fn *
-      pack;  // in[0] [E, k, n] as panels for `product`; out[0] has k times n rounded up to 16 elements for each member
+  // in[0] [E, k, n] as panels for `product`; out[0] has k times n rounded up to 16 elements for each member.
+  brc_host_op_fn *pack_kernel;
   brc_host_op_fn *pack_rows;  // in[0] [E, n, k], transposed, as panels
   // out[c * ld_out + r] = in[r * ld_in + c] for r < rows, c < cols.
   void (*transpose)(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols);
-  // The panels of Bᵀ that begin in rows [n0, n1) of B [n, k]; `out` holds n rounded up to 16 times k.
+  // Rows [k0, k1) of B [k, n] in its panels; `out` holds n rounded up to 16 times k.
+  void (*pack)(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t k0, uint32_t k1, float *out);
+  // The panels of Bᵀ that begin in rows [n0, n1) of B [n, k].
   void (*pack_transposed)(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t n0, uint32_t n1,
                           float *out);
 } brc_host_kernels;

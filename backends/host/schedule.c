@@ -169,7 +169,7 @@ static void use_operands(builder *b, host_step *s, unsigned skip_in, unsigned sk
 // A product of at least this many rows multiplies by a copy of the kernel, made once for all blocks. dense_dx needs it
 // transposed; for dense, rows of a kernel a page or a good part of one apart cost more than copying them together. Below, or when
 // the copy would be large, blocks do that for themselves, a panel at a time.
-enum { TRANSPOSE_ROWS = 64, PACK_ROWS = 512, PACK_PITCH = 512 };
+enum { TRANSPOSE_ROWS = 64 };
 static const uint64_t COPY_MOST = (uint64_t)1 << 24;  // elements
 
 static bool wants_copy(const builder *b, const brc_op *op) {
@@ -177,7 +177,7 @@ static bool wants_copy(const builder *b, const brc_op *op) {
   if ((uint64_t)kernel->members * kernel->rows * BRC_ROUND_UP(kernel->cols, (uint32_t)ALIGN) > COPY_MOST)
     return false;
   if (op->kind == BRC_OP_dense_dx) return out->rows >= TRANSPOSE_ROWS;
-  return !b->o->bits_from_blocks && out->rows >= PACK_ROWS && kernel->pitch >= PACK_PITCH;
+  return !b->o->bits_from_blocks && out->rows >= BRC_HOST_PACK_ROWS && kernel->pitch >= BRC_HOST_PACK_PITCH;
 }
 
 // The step that copies a kernel; returns how the product uses the copy.
@@ -190,7 +190,7 @@ static host_use add_copy(builder *b, const brc_op *op) {
   const uint32_t pitch = BRC_ROUND_UP(n, (uint32_t)ALIGN);
   const uint64_t stride = (uint64_t)k * pitch;
   host_step *t = add_step(b, op,
-                          !transposed              ? kernels->pack
+                          !transposed              ? kernels->pack_kernel
                           : b->o->bits_from_blocks ? kernels->transpose_rows
                                                    : kernels->pack_rows);
   t->members = kernel->members;

@@ -177,15 +177,30 @@ static brc_status no_such_device(const ocl_place *places, size_t count, int inde
   return brc_fail(BRC_E_NOT_FOUND, "OpenCL device %d does not exist; there are: %s", index, have);
 }
 
+// A native product runs on the runtime's own threads, a share on each: threads of ours beside them would contend for the cores (W 512
+// on two cores: 189 ms an update with, 165 without). With many cores the commands would cost more than that: one command, our pool.
+static uint32_t native_shares(const ocl_device *d) {
+  cl_command_queue_properties can = 0;
+  const uint32_t cores = d->base.info.compute_units;
+  if (strcmp(d->providers[0]->name, "native") || cores > OCL_SHARES_MOST ||
+      ocl.clGetDeviceInfo(d->id, CL_DEVICE_QUEUE_PROPERTIES, sizeof can, &can, NULL) != CL_SUCCESS ||
+      !(can & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE))
+    return 1;
+  return cores;
+}
+
 static brc_status create_queues(ocl_device *d) {
   cl_int code;
   d->context = ocl.clCreateContext(NULL, 1, &d->id, NULL, NULL, &code);
   if (!d->context) return ocl_fail("clCreateContext", code);
   d->queue = ocl.clCreateCommandQueue(d->context, d->id, 0, &code);
   if (!d->queue) return ocl_fail("clCreateCommandQueue", code);
-  d->timed = ocl.clCreateCommandQueue(d->context, d->id, CL_QUEUE_PROFILING_ENABLE, &code);
+  const cl_command_queue_properties any_order = d->shares > 1 ? CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE : 0;
+  d->timed = ocl.clCreateCommandQueue(d->context, d->id, CL_QUEUE_PROFILING_ENABLE | any_order, &code);
   if (!d->timed) return ocl_fail("clCreateCommandQueue", code);
-  return BRC_OK;
+  if (!any_order) return BRC_OK;
+  d->shared = ocl.clCreateCommandQueue(d->context, d->id, any_order, &code);
+  return d->shared ? BRC_OK : ocl_fail("clCreateCommandQueue", code);
 }
 
 static brc_status take_pool(ocl_device *d, brc_pool *given) {
@@ -220,7 +235,10 @@ brc_status ocl_open(brc_device **out, int index, const brc_device_options *optio
     st = brc_fail(BRC_E_UNSUPPORTED, "OpenCL device %d (%s) cannot be used: %s", index, d->base.info.name,
                   d->base.info.note);
   if (!st) st = ocl_gemm_choose(d, options->gemm);
-  if (!st) st = create_queues(d);
+  if (!st) {
+    d->shares = native_shares(d);
+    st = create_queues(d);
+  }
   if (!st) st = take_pool(d, options->pool);
   if (!st) st = ocl_program_build(d, cache);
   if (!st) st = ocl_buffer_create(d, "operands that are absent", 16384, &d->none);
@@ -238,6 +256,7 @@ void ocl_close(brc_device *base) {
   if (d->queue) ocl.clFinish(d->queue);
   ocl_buffer_destroy(&d->none);
   if (d->program) ocl.clReleaseProgram(d->program);
+  if (d->shared) ocl.clReleaseCommandQueue(d->shared);
   if (d->timed) ocl.clReleaseCommandQueue(d->timed);
   if (d->queue) ocl.clReleaseCommandQueue(d->queue);
   if (d->context) ocl.clReleaseContext(d->context);

@@ -77,10 +77,11 @@ static void CL_CALLBACK native_run(void *data) {
   brc_host_gemm(p->pool, &p->args);
 }
 
-static brc_status native_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, cl_event *event) {
+static brc_status native_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, ocl_waits waits,
+                                cl_event *event) {
   (void)d;
-  OCL_TRY(clEnqueueNativeKernel, queue, native_run, s->data, sizeof(native_product), 0, NULL, NULL, 0, NULL,
-          event);
+  OCL_TRY(clEnqueueNativeKernel, queue, native_run, s->data, sizeof(native_product), 0, NULL, NULL, waits.count,
+          waits.events, event);
   return BRC_OK;
 }
 
@@ -88,36 +89,67 @@ static float *host_address(const brc_exec *x, const brc_tensor *t) {
   return ocl_memory(x, t)->host + t->offset;
 }
 
-static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
+// One command for the product of some members, or of some rows of one.
+static brc_status native_step(brc_exec *x, const brc_op *op, const brc_host_gemm_args *args) {
   native_product *n = calloc(1, sizeof *n);
   ocl_step *s = n ? ocl_step_add(x, op) : NULL;
   if (!s) {
     free(n);
     return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   }
-  const struct brc_gemm_params32 *p = &g->p;
-  n->pool = x->device->pool;
-  n->args = (brc_host_gemm_args){.ta = g->ta,
-                                 .tb = g->tb,
-                                 .m = p->m,
-                                 .n = p->n,
-                                 .k = p->k,
-                                 .batch = p->batch,
-                                 .a = host_address(x, g->a),
-                                 .b = host_address(x, g->b),
-                                 .bias = g->bias ? host_address(x, g->bias) : NULL,
-                                 .c = host_address(x, g->c),
-                                 .lda = p->lda,
-                                 .ldb = p->ldb,
-                                 .ldc = p->ldc,
-                                 .stride_a = p->stride_a,
-                                 .stride_b = p->stride_b,
-                                 .stride_c = p->stride_c,
-                                 .stride_bias = p->stride_bias,
-                                 .accumulate = p->accumulate};
+  *n = (native_product){.pool = x->device->shares == 1 ? x->device->pool : NULL, .args = *args};
   s->launch = native_launch;
   s->data = n;
+  s->share = true;
   return BRC_OK;
+}
+
+// Rows [r0, r1) of C of member e.
+static brc_host_gemm_args native_share(const brc_host_gemm_args *all, uint32_t e, uint32_t r0, uint32_t r1) {
+  brc_host_gemm_args one = *all;
+  one.batch = 1;
+  one.m = r1 - r0;
+  one.a += e * all->stride_a + (all->ta ? r0 : (size_t)r0 * all->lda);
+  one.b += e * all->stride_b;
+  one.c += e * all->stride_c + (size_t)r0 * all->ldc;
+  if (one.bias) one.bias += e * all->stride_bias;
+  return one;
+}
+
+// Shares are at least this many rows, so that they fill the product's blocks.
+enum { SHARE_ROWS = 64 };
+
+static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
+  const struct brc_gemm_params32 *p = &g->p;
+  const brc_host_gemm_args all = {.ta = g->ta,
+                                  .tb = g->tb,
+                                  .m = p->m,
+                                  .n = p->n,
+                                  .k = p->k,
+                                  .batch = p->batch,
+                                  .a = host_address(x, g->a),
+                                  .b = host_address(x, g->b),
+                                  .bias = g->bias ? host_address(x, g->bias) : NULL,
+                                  .c = host_address(x, g->c),
+                                  .lda = p->lda,
+                                  .ldb = p->ldb,
+                                  .ldc = p->ldc,
+                                  .stride_a = p->stride_a,
+                                  .stride_b = p->stride_b,
+                                  .stride_c = p->stride_c,
+                                  .stride_bias = p->stride_bias,
+                                  .accumulate = p->accumulate};
+  const uint32_t shares = x->device->shares;
+  if (shares == 1) return native_step(x, op, &all);
+  const uint32_t each = (uint32_t)up(shares, p->batch),  // shares of one member
+      rows = (uint32_t)up(up(p->m, each), SHARE_ROWS) * SHARE_ROWS;
+  brc_status st = BRC_OK;
+  for (uint32_t e = 0; e < p->batch && !st; e++)
+    for (uint32_t r = 0; r < p->m && !st; r += rows) {
+      const brc_host_gemm_args one = native_share(&all, e, r, p->m - r < rows ? p->m : r + rows);
+      st = native_step(x, op, &one);
+    }
+  return st;
 }
 
 //------------------------ 3. CLBlast -------------------------------------------
@@ -164,8 +196,9 @@ static brc_status clblast_call(const clblast_data *k, float alpha, float beta, c
       p->m, p->n, p->k, p->batch, (int)code);
 }
 
-static brc_status clblast_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, cl_event *event) {
-  (void)d, (void)event;
+static brc_status clblast_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, ocl_waits waits,
+                                 cl_event *event) {
+  (void)d, (void)waits, (void)event;  // only on queues in order
   const clblast_data *k = s->data;
   return clblast_call(k, 1, k->g.p.accumulate ? 1 : 0, queue);
 }

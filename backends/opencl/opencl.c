@@ -5,6 +5,7 @@
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,6 +250,7 @@ static void cl_exec_free(brc_device *d, brc_exec *x) {
     free(x->steps[i].data);
   }
   ocl_buffer_destroy(&x->arena);
+  ocl_order_free(&x->order);
   free(x->steps);
   free(x->seconds);
   free(x->calls);
@@ -270,6 +272,7 @@ static brc_status cl_compile(brc_device *base, const brc_program *p, brc_exec **
   snprintf(what, sizeof what, "the activations of program '%s'", p->name);
   if (!st) st = ocl_buffer_create(d, what, p->arena_elements, &x->arena);
   for (size_t i = 0; i < p->op_count && !st; i++) st = add_op(x, p->ops[i]);
+  if (!st && d->shared) st = ocl_order_make(x);
   if (!st && ocl.clFinish(d->queue) != CL_SUCCESS)
     st = brc_fail(BRC_E_DEVICE, "OpenCL: warming program '%s' failed", p->name);
   if (st)
@@ -280,58 +283,112 @@ static brc_status cl_compile(brc_device *base, const brc_program *p, brc_exec **
 }
 
 //------------------------ 3. Run ----------------------------------------------
-static brc_status launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, cl_event *event) {
+static brc_status launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, ocl_waits waits,
+                         cl_event *event) {
   brc_status st = BRC_OK;
   if (s->launch) {
-    st = s->launch(d, s, queue, event);
+    st = s->launch(d, s, queue, waits, event);
   } else {
-    cl_int code =
-        ocl.clEnqueueNDRangeKernel(queue, s->kernel, s->dims, NULL, s->global, s->local, 0, NULL, event);
+    cl_int code = ocl.clEnqueueNDRangeKernel(queue, s->kernel, s->dims, NULL, s->global, s->local, waits.count,
+                                             waits.events, event);
     if (code != CL_SUCCESS) st = ocl_fail("clEnqueueNDRangeKernel", code);
   }
   return st ? brc_fail_prefix(st, "op %d (%s): ", s->op->index, s->op->label) : BRC_OK;
 }
+static const ocl_waits nothing;
 
-static double event_seconds(cl_event e) {
-  cl_ulong from = 0, to = 0;
-  if (ocl.clGetEventProfilingInfo(e, CL_PROFILING_COMMAND_START, sizeof from, &from, NULL) != CL_SUCCESS)
-    return 0;
-  if (ocl.clGetEventProfilingInfo(e, CL_PROFILING_COMMAND_END, sizeof to, &to, NULL) != CL_SUCCESS) return 0;
-  return to > from ? (double)(to - from) * 1e-9 : 0;
+// The seconds from the first start to the last end of some commands; 0 if their events do not tell.
+static double event_seconds(const cl_event *events, size_t count) {
+  cl_ulong first = UINT64_MAX, last = 0;
+  for (size_t i = 0; i < count; i++) {
+    cl_ulong from = 0, to = 0;
+    if (!events[i] ||
+        ocl.clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_START, sizeof from, &from, NULL) ||
+        ocl.clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_END, sizeof to, &to, NULL))
+      return 0;
+    if (from < first) first = from;
+    if (to > last) last = to;
+  }
+  return last > first ? (double)(last - first) * 1e-9 : 0;
 }
 
-// One command in a profiled run: on the timed queue, waited for. Its own time from its event, or else from the clock.
-static brc_status launch_timed(brc_exec *x, const ocl_step *s) {
+enum { TIMED_MOST = 256 };
+static_assert(TIMED_MOST >= OCL_SHARES_MOST * OCL_MEMBERS_MAX, "events of one op's shares");
+
+// In a profiled run, one step or all shares of an op: on the timed queue, waited for. Their own time from their events, or else from
+// the clock.
+static brc_status launch_timed(brc_exec *x, const ocl_step *s, size_t count) {
   ocl_device *d = x->device;
-  cl_event event = NULL;
+  cl_event events[TIMED_MOST] = {NULL};
   double start = brc_now_s();
-  brc_status st = launch(d, s, d->timed, s->by_clock ? NULL : &event);
+  brc_status st = BRC_OK;
+  for (size_t i = 0; i < count && !st; i++)
+    st = launch(d, &s[i], d->timed, nothing, s[i].by_clock ? NULL : &events[i]);
   if (!st) {
     cl_int code = ocl.clFinish(d->timed);
     if (code != CL_SUCCESS) st = ocl_fail("clFinish", code);
   }
-  double by_clock = brc_now_s() - start, by_event = event ? event_seconds(event) : 0;
-  if (event) ocl.clReleaseEvent(event);
+  double by_clock = brc_now_s() - start, by_event = event_seconds(events, count);
+  for (size_t i = 0; i < count; i++)
+    if (events[i]) ocl.clReleaseEvent(events[i]);
   x->seconds[s->op->index] += by_event > 0 ? by_event : by_clock;
   return st;
 }
 
 static brc_status run_timed(brc_exec *x) {
   OCL_TRY(clFinish, x->device->queue);
-  for (size_t i = 0; i < x->step_count; i++) {
-    brc_status st = launch_timed(x, &x->steps[i]);
+  for (size_t i = 0, n; i < x->step_count; i += n) {
+    const ocl_step *s = &x->steps[i];
+    n = 1;
+    while (s->share && n < TIMED_MOST && i + n < x->step_count && s[n].op == s->op && s[n].share) n++;
+    brc_status st = launch_timed(x, s, n);
     if (st) return st;
   }
   for (size_t i = 0; i < x->program->op_count; i++) x->calls[i]++;
   return BRC_OK;
 }
 
-static brc_status run_once(brc_exec *x) {
-  ocl_device *d = x->device;
+static brc_status run_in_order(brc_exec *x) {
   for (size_t i = 0; i < x->step_count; i++) {
-    brc_status st = launch(d, &x->steps[i], d->queue, NULL);
+    brc_status st = launch(x->device, &x->steps[i], x->device->queue, nothing, NULL);
     if (st) return st;
   }
+  return BRC_OK;
+}
+
+// On the shared queue, between what is on the queue in order before and after.
+static brc_status launch_shared(brc_exec *x, cl_event start) {
+  const ocl_order *o = &x->order;
+  for (size_t i = 0; i < x->step_count; i++) {
+    const struct ocl_step_waits *w = &o->steps[i];
+    for (uint32_t k = 0; k < w->count; k++) o->list[k] = o->events[o->waits[w->first + k]];
+    const ocl_waits waits = w->count ? (ocl_waits){w->count, o->list} : (ocl_waits){1, &start};
+    brc_status st = launch(x->device, &x->steps[i], x->device->shared, waits, &o->events[i]);
+    if (st) return st;
+  }
+  for (uint32_t k = 0; k < o->last_count; k++) o->list[k] = o->events[o->last[k]];
+  OCL_TRY(clFlush, x->device->shared);
+  OCL_TRY(clEnqueueBarrierWithWaitList, x->device->queue, o->last_count, o->last_count ? o->list : NULL, NULL);
+  return BRC_OK;
+}
+
+static brc_status run_shared(brc_exec *x) {
+  cl_event start;
+  OCL_TRY(clEnqueueMarkerWithWaitList, x->device->queue, 0, NULL, &start);
+  OCL_TRY(clFlush, x->device->queue);
+  brc_status st = launch_shared(x, start);
+  ocl.clReleaseEvent(start);
+  for (size_t i = 0; i < x->step_count; i++) {
+    if (x->order.events[i]) ocl.clReleaseEvent(x->order.events[i]);
+    x->order.events[i] = NULL;
+  }
+  return st;
+}
+
+static brc_status run_once(brc_exec *x) {
+  ocl_device *d = x->device;
+  brc_status st = d->shared ? run_shared(x) : run_in_order(x);
+  if (st) return st;
   d->in_flight += x->step_count;
   if (d->in_flight > MOST_IN_FLIGHT) {
     OCL_TRY(clFinish, d->queue);

@@ -4,6 +4,7 @@
 //   program.c  the kernels of cl/ built for a device, cached on disk
 //   ops.c      one function per op: which kernel, how many work-groups
 //   gemm.c     the providers of products
+//   order.c    what each step waits for, where a queue is out of order
 //   opencl.c   buffers, compile, run, profile: the table of backend.h
 #ifndef BRC_OPENCL_H
 #define BRC_OPENCL_H
@@ -24,6 +25,7 @@
   X(clCreateKernel) X(clReleaseKernel) X(clSetKernelArg)                                            \
   X(clEnqueueNDRangeKernel) X(clEnqueueNativeKernel) X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer) \
   X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer)                                                     \
+  X(clEnqueueMarkerWithWaitList) X(clEnqueueBarrierWithWaitList)                                    \
   X(clGetEventProfilingInfo) X(clReleaseEvent) X(clFlush) X(clFinish)
 // clang-format on
 typedef struct ocl_functions {
@@ -70,7 +72,11 @@ struct ocl_device {
   cl_platform_id platform;
   cl_device_id id;
   cl_context context;
-  cl_command_queue queue, timed;  // in order; `timed` records times, for profiles
+  cl_command_queue queue;  // in order
+  cl_command_queue timed;  // records times, for profiles
+  cl_command_queue
+      shared;       // out of order, for commands of one program side by side on a CPU's cores; else NULL
+  uint32_t shares;  // commands that a native product is cut into: one per core; 1: one command, on the pool
   cl_program program;
   brc_buffer none;  // stands for absent operands; also where kernels run once to be compiled
   ocl_class class;
@@ -105,12 +111,19 @@ enum {
 };
 // Bounds of the kernels' private and local memory.
 enum { OCL_MEMBERS_MAX = 16, OCL_ATOMS_MAX = 1024 };
+// Shares of one member's native product.
+enum { OCL_SHARES_MOST = 8 };
 
 //------------------------ 4. A compiled program -------------------------------
 typedef struct ocl_step ocl_step;
-typedef brc_status ocl_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, cl_event *event);
+typedef struct ocl_waits {
+  cl_uint count;
+  const cl_event *events;  // NULL when there are none
+} ocl_waits;
+typedef brc_status ocl_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, ocl_waits waits,
+                              cl_event *event);
 
-// One command. An op has one or more, one behind the other.
+// One command. An op has one or more: one behind the other, or shares of it side by side.
 struct ocl_step {
   const brc_op *op;
   cl_kernel kernel;  // NULL: `launch` does it
@@ -119,7 +132,19 @@ struct ocl_step {
   ocl_launch *launch;
   void *data;     // of `launch`, freed with the step
   bool by_clock;  // its event does not tell its time: profiles wait for it and look at the clock
+  bool share;     // does not wait for the op's other steps
 };
+
+// On a shared queue: what steps wait for.
+typedef struct ocl_order {
+  struct ocl_step_waits {
+    uint32_t first, count;  // in `waits`; none: wait for the run's start
+  } * steps;
+  uint32_t *waits;  // numbers of earlier steps
+  uint32_t *last;   // steps that none waits for: their end is the run's
+  uint32_t last_count;
+  cl_event *events, *list;  // one per step; of the step at hand
+} ocl_order;
 
 struct brc_exec {
   const brc_program *program;
@@ -127,10 +152,15 @@ struct brc_exec {
   brc_buffer arena;
   ocl_step *steps;
   size_t step_count, step_cap;
+  ocl_order order;
   bool profiling;
   double *seconds;  // per op
   uint64_t *calls;
 };
+
+// Work out x->order once all steps are there.
+brc_status ocl_order_make(brc_exec *x);
+void ocl_order_free(ocl_order *o);
 
 // Append an empty step for `op`; NULL when out of memory (brc_error is set).
 ocl_step *ocl_step_add(brc_exec *x, const brc_op *op);
