@@ -32,6 +32,14 @@ static bool try_list(search *s, const char *list) {
   return false;
 }
 
+// Most come with tools/setup; some are in no package.
+static const char *how_to_get(const char *relative) {
+  if (strncmp(relative, "dmc_custom/", 11) == 0)
+    return "the published BRC code (naumix/BiggerRegularizedCategorical) has it in dmc_envs/tasks: "
+           "copy that folder as dmc_custom and name the folder above it with --assets";
+  return "run tools/setup, or name the folder that has it with --assets";
+}
+
 brc_status brc_assets_find(const brc_assets *a, const char *relative, char *path, size_t bytes) {
   search s = {.relative = relative, .path = path, .bytes = bytes};
   if (a && a->extra && try_root(&s, a->extra, strlen(a->extra))) return BRC_OK;
@@ -46,7 +54,6 @@ brc_status brc_assets_find(const brc_assets *a, const char *relative, char *path
   if (try_root(&s, beside, strlen(beside))) return BRC_OK;
 #endif
   if (bytes) path[0] = '\0';
-  return brc_fail(BRC_E_NOT_FOUND,
-                  "asset '%s' is in none of: %s; run tools/setup, or name the folder that has it with --assets",
-                  relative, s.looked);
+  return brc_fail(BRC_E_NOT_FOUND, "asset '%s' is in none of: %s; %s", relative, s.looked,
+                  how_to_get(relative));
 }

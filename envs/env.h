@@ -54,6 +54,7 @@ const brc_env_def *brc_env_find(const char *name);  // NULL if unknown
 // The tasks of `name`: a task, or a benchmark's name. Appends to list[*count], at most max. Unknown: E_NOT_FOUND
 // "task 'walker-rum' is unknown; did you mean 'walker-run'?".
 brc_status brc_env_resolve(const char *name, const brc_env_def **list, size_t max, size_t *count);
+const char *brc_benchmark_at(size_t i);  // a benchmark's name, for brc_env_resolve; NULL behind the last
 
 // These wrap the def's functions, count steps and set `truncated` at max_steps.
 brc_status brc_env_create(brc_env **out, const brc_env_def *def, const brc_assets *assets);

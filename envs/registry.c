@@ -6,8 +6,19 @@
 
 //------------------------ 1. Tasks --------------------------------------------
 // One line per table; each lives in its domain's file and ends with BRC_ENV_END.
-#define TABLES(X)     \
-  X(brc_env_cartpole) \
+#define TABLES(X)        \
+  X(brc_env_acrobot)     \
+  X(brc_env_ball_in_cup) \
+  X(brc_env_cartpole)    \
+  X(brc_env_cheetah)     \
+  X(brc_env_dog)         \
+  X(brc_env_finger)      \
+  X(brc_env_fish)        \
+  X(brc_env_hopper)      \
+  X(brc_env_humanoid)    \
+  X(brc_env_pendulum)    \
+  X(brc_env_reacher)     \
+  X(brc_env_walker)      \
   X(brc_env_probe)
 
 #define X(table) extern const brc_env_def table[];
@@ -40,6 +51,8 @@ const brc_env_def *brc_env_find(const char *name) {
 
 //------------------------ 2. Benchmarks ---------------------------------------
 // The order of the tasks is the order of the embedding rows: patterns in order, within one the registry's order.
+// Source of the published ones, order included: BRC's jaxrl/env_names.py (eec512f); dmc30 is the first part of
+// METAWORLD_DMC.
 typedef struct benchmark {
   const char *name;
   const char *tasks[40];  // names or patterns with '*'
@@ -47,11 +60,46 @@ typedef struct benchmark {
 
 static const benchmark benchmarks[] = {
     {"cartpole", {"cartpole-*"}},
+    {"dmc-dogs", {"dog-stand", "dog-walk", "dog-trot", "dog-run"}},
+    {"dmc-humanoids", {"humanoid-stand", "humanoid-walk", "humanoid-run"}},
+    {"dmc30",
+     {"walker-stand",
+      "walker-walk",
+      "walker-run",
+      "cheetah-run",
+      "reacher-easy",
+      "reacher-hard",
+      "acrobot-swingup",
+      "pendulum-swingup",
+      "cartpole-balance",
+      "cartpole-balance_sparse",
+      "cartpole-swingup",
+      "cartpole-swingup_sparse",
+      "ball_in_cup-catch",
+      "finger-spin",
+      "finger-turn_easy",
+      "finger-turn_hard",
+      "fish-swim",
+      "hopper-stand",
+      "hopper-hop",
+      "cheetah-run_backwards",
+      "cheetah-run_front",
+      "cheetah-run_back",
+      "cheetah-jump",
+      "walker-walk_backwards",
+      "walker-run_backwards",
+      "hopper-hop_backwards",
+      "reacher-three_easy",
+      "reacher-three_hard",
+      "ball_in_cup-spin",
+      "pendulum-spin"}},
     {"probes", {"probe-*"}},
     {"probe-embedding", {"probe-embedding-*"}},
     {"probe-padding", {"probe-padding-*"}},
     {"probe-scale", {"probe-scale-*"}},
 };
+
+const char *brc_benchmark_at(size_t i) { return i < BRC_COUNT(benchmarks) ? benchmarks[i].name : NULL; }
 
 static brc_status append(const brc_env_def *def, const brc_env_def **list, size_t max, size_t *count) {
   for (size_t i = 0; i < *count; i++)

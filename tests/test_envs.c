@@ -1,5 +1,6 @@
-// The environments room: registry, probes, pool, saved state, cartpole against the original, tolerance().
+// The environments room: registry, probes, pool, saved state, DM Control against the original, tolerance().
 // Golden data: BRC_SHARED, else ../shared beside the sources; what needs it, or MuJoCo, is skipped by name without.
+#include <assert.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,11 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <cjson/cJSON.h>
 #include <cmocka.h>
 
 #include "base/file.h"
 #include "base/pool.h"
 #include "base/safetensors.h"
+#include "envs/dmc/dmc.h"
 #include "envs/env_impl.h"
 #include "envs/mujoco/mj.h"
 #include "train/verify_env.h"
@@ -23,7 +26,7 @@
 #define BRC_SOURCE_DIR "."
 #endif
 
-enum { MAX_DIM = 8, MAX_TASKS = 64 };
+enum { MAX_DIM = 8, MAX_OBS = 256, MAX_ACT = 64, MAX_TASKS = 64 };
 
 static const char *golden(const char *relative) {
   static char path[4096];
@@ -94,6 +97,31 @@ static void test_resolve(void **state) {
   assert_int_equal(brc_env_resolve("probes", list, 3, &n), BRC_E_USAGE);  // no room
 }
 
+static void test_benchmarks(void **state) {
+  (void)state;
+  static const struct {
+    const char *name, *first, *last;
+    size_t count;
+  } expected[] = {{"dmc-dogs", "dog-stand", "dog-run", 4},
+                  {"dmc-humanoids", "humanoid-stand", "humanoid-run", 3},
+                  {"dmc30", "walker-stand", "pendulum-spin", 30}};
+  for (size_t i = 0; i < BRC_COUNT(expected); i++) {
+    const brc_env_def *list[MAX_TASKS];
+    size_t n = 0, k = 0;
+    ok(brc_env_resolve(expected[i].name, list, MAX_TASKS, &n));
+    assert_int_equal(n, expected[i].count);
+    assert_string_equal(list[0]->name, expected[i].first);
+    assert_string_equal(list[n - 1]->name, expected[i].last);
+    while (brc_benchmark_at(k) && strcmp(brc_benchmark_at(k), expected[i].name) != 0) k++;
+    assert_non_null(brc_benchmark_at(k));
+  }
+  for (size_t k = 0; brc_benchmark_at(k); k++) {  // none names a task that is not there
+    const brc_env_def *list[MAX_TASKS];
+    size_t n = 0;
+    ok(brc_env_resolve(brc_benchmark_at(k), list, MAX_TASKS, &n));
+  }
+}
+
 static void test_unknown_name(void **state) {
   (void)state;
   const brc_env_def *list[MAX_TASKS];
@@ -112,6 +140,8 @@ static void test_assets(void **state) {
   assert_int_equal(brc_assets_find(&a, "no/such/file.xml", path, sizeof path), BRC_E_NOT_FOUND);
   assert_non_null(strstr(brc_error(), "no/such/file.xml"));
   assert_non_null(strstr(brc_error(), "--assets"));
+  assert_int_equal(brc_assets_find(&a, "dmc_custom/no.xml", path, sizeof path), BRC_E_NOT_FOUND);
+  assert_non_null(strstr(brc_error(), "dmc_envs/tasks"));
 }
 
 //------------------------ 2. Probes -------------------------------------------
@@ -243,27 +273,55 @@ static void test_random(void **state) {
 
 //------------------------ 3. Saved state --------------------------------------
 // A walk through episodes, each started as it comes; what it saw goes into `trace` (row: obs, reward, flags).
-enum { ROW = MAX_DIM + 4 };
+enum { ROW = MAX_OBS + 4 };
 static void walk(brc_env *env, uint64_t *episode, int from, int to, double *trace) {
   const brc_env_def *def = brc_env_def_of(env);
   for (int i = from; i < to; i++) {
-    float action[MAX_DIM] = {0};
+    float action[MAX_ACT] = {0};
     double *row = trace + (size_t)i * ROW;
     brc_env_result r;
     for (int j = 0; j < def->act_dim; j++) action[j] = action_at((uint32_t)i, (uint32_t)j);
     ok(brc_env_step(env, action, row, &r));
-    row[MAX_DIM] = r.reward;
-    row[MAX_DIM + 1] = r.terminated;
-    row[MAX_DIM + 2] = r.truncated;
-    row[MAX_DIM + 3] = r.success;
+    row[MAX_OBS] = r.reward;
+    row[MAX_OBS + 1] = r.terminated;
+    row[MAX_OBS + 2] = r.truncated;
+    row[MAX_OBS + 3] = r.success;
     if (r.terminated || r.truncated) ok(brc_env_reset(env, 17, (*episode)++, row));
   }
 }
 
-static void test_save_load(void **state) {
-  (void)state;
+// Walk `steps`, and again from what was saved after `cut` steps, in an env that was busy with another episode.
+static void check_save_load(const brc_env_def *def, int cut, int steps) {
   enum { STEPS = 400 };
   static double first[STEPS * ROW], second[STEPS * ROW];
+  double obs[MAX_OBS];
+  uint64_t episode = 1;
+  memset(first, 0, sizeof first);
+  memset(second, 0, sizeof second);
+  brc_env *a = start(def->name, 17, 0, obs);
+  walk(a, &episode, 0, cut, first);
+  void *saved = malloc(brc_env_state_bytes(a) + 1), *again = malloc(brc_env_state_bytes(a) + 1);
+  char *unaligned = (char *)saved + 1;
+  brc_env_save(a, unaligned);
+  uint64_t episode_then = episode;
+  walk(a, &episode, cut, steps, first);
+  brc_env_destroy(a);
+
+  memcpy(second, first, (size_t)cut * ROW * sizeof *first);
+  brc_env *b = start(def->name, 99, 3, obs);
+  ok(brc_env_load(b, unaligned));
+  brc_env_save(b, again);
+  assert_memory_equal(unaligned, again, brc_env_state_bytes(b));
+  walk(b, &episode_then, cut, steps, second);
+  brc_env_destroy(b);
+  free(saved);
+  free(again);
+  if (memcmp(first, second, sizeof first) != 0) fail_msg("%s differs after a load at step %d", def->name, cut);
+}
+
+// Between episodes, within them, and right after a reset.
+static void test_save_load(void **state) {
+  (void)state;
   size_t tested = 0;
   for (size_t i = 0; i < brc_env_count(); i++) {
     const brc_env_def *def = brc_env_at(i);
@@ -271,35 +329,11 @@ static void test_save_load(void **state) {
       printf("skipped: %s\n", brc_error());
       continue;
     }
-    assert_true(def->obs_dim <= MAX_DIM && def->act_dim <= MAX_DIM);
-    for (int cut = 0; cut < 60; cut += 7) {  // between episodes, within them, and right after a reset
-      double obs[MAX_DIM];
-      uint64_t episode = 1;
-      memset(first, 0, sizeof first);
-      memset(second, 0, sizeof second);
-      brc_env *a = start(def->name, 17, 0, obs);
-      walk(a, &episode, 0, cut, first);
-      void *saved = malloc(brc_env_state_bytes(a) + 1), *again = malloc(brc_env_state_bytes(a) + 1);
-      char *unaligned = (char *)saved + 1;
-      brc_env_save(a, unaligned);
-      uint64_t episode_then = episode;
-      walk(a, &episode, cut, STEPS, first);
-      brc_env_destroy(a);
-
-      memcpy(second, first, (size_t)cut * ROW * sizeof *first);
-      brc_env *b;
-      ok(brc_env_create(&b, def, NULL));
-      ok(brc_env_load(b, unaligned));
-      brc_env_save(b, again);
-      assert_memory_equal(unaligned, again, brc_env_state_bytes(b));
-      walk(b, &episode_then, cut, STEPS, second);
-      brc_env_destroy(b);
-      free(saved);
-      free(again);
-      if (memcmp(first, second, sizeof first) != 0)
-        fail_msg("%s differs after a load at step %d", def->name, cut);
-      tested++;
-    }
+    assert_true(def->obs_dim <= MAX_OBS && def->act_dim <= MAX_ACT);
+    bool long_episodes = def->max_steps > 400;
+    for (int cut = 0; cut < 60; cut += long_episodes ? 29 : 7)
+      check_save_load(def, cut, long_episodes ? 100 : 400);
+    tested++;
   }
   assert_true(tested >= 10);
 }
@@ -315,6 +349,7 @@ static size_t pool_tasks(const brc_env_def **list) {
   size_t n = 0, usable_count = 0;
   ok(brc_env_resolve("probes", list, MAX_TASKS, &n));
   ok(brc_env_resolve("cartpole", list, MAX_TASKS, &n));
+  ok(brc_env_resolve("reacher-hard", list, MAX_TASKS, &n));  // each with a model of its own
   for (size_t i = 0; i < n; i++)
     if (usable(list[i])) list[usable_count++] = list[i];
   list[usable_count] = list[usable_count - 1];  // the same task twice: other starts
@@ -349,7 +384,7 @@ static void test_pool_threads(void **state) {
     ok(brc_pool_create(&tp, threads));
     ok(brc_env_pool_create(&p, defs, n, 23, NULL, tp));
     no = (size_t)brc_env_pool_obs_dim(p);
-    assert_int_equal(no, usable(brc_env_find("cartpole-balance")) ? 5 : 3);
+    assert_int_equal(no, usable(brc_env_find("reacher-hard")) ? 6 : 3);
     assert_int_equal(brc_env_pool_act_dim(p), 3);
     float *obs = calloc(STEPS * n * no, sizeof *obs), *first = calloc(n * no, sizeof *first);
     brc_env_result *results = calloc(STEPS * n, sizeof *results);
@@ -413,7 +448,7 @@ static void test_pool_skip(void **state) {
   brc_pool_destroy(tp);
 }
 
-//------------------------ 5. Cartpole against the original --------------------
+//------------------------ 5. DM Control against the original ------------------
 static brc_status verify_path(const char *path, const char *dump, size_t *rows) {
   brc_st_file *f;
   brc_verify_report report = {0};
@@ -426,74 +461,194 @@ static brc_status verify_path(const char *path, const char *dump, size_t *rows) 
   return st;
 }
 
-static const char *const cartpoles[] = {
-    "dmc/cartpole-balance.safetensors", "dmc/cartpole-balance_sparse.safetensors",
-    "dmc/cartpole-swingup.safetensors", "dmc/cartpole-swingup_sparse.safetensors"};
+// The i-th task of the suite, with the path of its golden file in `folder`; NULL behind the last. Files of tasks that
+// cannot run here, or that are absent, have an empty path.
+static const brc_env_def *dmc_task_at(size_t i, const char *folder, const char **path) {
+  size_t n = 0;
+  for (size_t k = 0; k < brc_env_count(); k++) {
+    const brc_env_def *def = brc_env_at(k);
+    if (strcmp(def->suite, "dmc") != 0 || n++ != i) continue;
+    char relative[128];
+    snprintf(relative, sizeof relative, "%s/%s.safetensors", folder, def->name);
+    *path = golden(relative);
+    if (brc_path_exists(*path) && usable(def)) return def;
+    *path = "";
+    return def;
+  }
+  return NULL;
+}
 
-static void test_cartpole_golden(void **state) {
-  (void)state;
-  need_golden(cartpoles[0]);
-  need_task("cartpole-balance");
-  for (size_t i = 0; i < BRC_COUNT(cartpoles); i++) {
+static void verify_folder(const char *folder, size_t rows_expected, bool complete) {
+  size_t verified = 0;
+  const brc_env_def *def;
+  const char *path;
+  for (size_t i = 0; (def = dmc_task_at(i, folder, &path)); i++) {
+    if (!*path) {
+      if (complete) printf("skipped: %s/%s\n", folder, def->name);
+      continue;
+    }
     size_t rows;
-    ok(verify_path(golden(cartpoles[i]), NULL, &rows));
-    assert_int_equal(rows, 18);
+    ok(verify_path(path, NULL, &rows));
+    assert_int_equal(rows, rows_expected);
+    verified++;
+  }
+  if (verified == 0) skip();
+}
+
+static void test_dmc_golden(void **state) {
+  (void)state;
+  verify_folder("dmc", 18, true);
+}
+
+static void test_dmc_episodes(void **state) {
+  (void)state;
+  verify_folder("episodes", 6, false);  // whole episodes, of a few tasks
+}
+
+#ifdef BRC_HAVE_MUJOCO
+// Keys of the observation: names, order and sizes as recorded ("obs_keys": [[name, offset, length], ...]).
+static void test_dmc_keys(void **state) {
+  (void)state;
+  const brc_env_def *def;
+  const char *path;
+  size_t compared = 0;
+  for (size_t i = 0; (def = dmc_task_at(i, "dmc", &path)); i++) {
+    if (!*path) continue;
+    brc_st_file *f;
+    ok(brc_st_open(&f, path));
+    cJSON *spec = cJSON_Parse(brc_st_meta(f, "spec"));
+    const cJSON *keys = cJSON_GetObjectItemCaseSensitive(spec, "obs_keys"), *key;
+    const dmc_part *p = ((const dmc_task *)def->task)->parts;
+    int offset = 0;
+    cJSON_ArrayForEach(key, keys) {
+      assert_string_equal(p->key, cJSON_GetArrayItem(key, 0)->valuestring);
+      assert_int_equal(offset, cJSON_GetArrayItem(key, 1)->valueint);
+      assert_int_equal(p->count, cJSON_GetArrayItem(key, 2)->valueint);
+      offset += p++->count;
+      compared++;
+    }
+    assert_null(p->key);
+    assert_int_equal(offset, def->obs_dim);
+    cJSON_Delete(spec);
+    brc_st_close(f);
+  }
+  if (compared == 0) skip();
+}
+#endif
+
+// One dimension of our starts, sorted, against what is known of the original's. Where a distribution has lumps (a sensor
+// that mostly reads 0), its quantiles are only bracketed.
+typedef struct start_stats {
+  double mean, std, min, max, q25, q75;
+} start_stats;
+enum { OURS = 600, THEIRS = 200 };
+
+static double share_below(const double *sorted, double x) {
+  int n = 0;
+  while (n < OURS && sorted[n] < x) n++;
+  return (double)n / OURS;
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static const char *check_starts(double *ours, const start_stats *t) {
+  const double tiny = 1e-9 * (1 + fabs(t->mean)), both = 1.0 / THEIRS + 1.0 / OURS;
+  double mean = 0, m2 = 0, m4 = 0;
+  qsort(ours, OURS, sizeof *ours, by_value);
+  for (int i = 0; i < OURS; i++) mean += ours[i] / OURS;
+  for (int i = 0; i < OURS; i++) {
+    double square = (ours[i] - mean) * (ours[i] - mean);
+    m2 += square / OURS;
+    m4 += square * square / OURS;
+  }
+  double std = sqrt(m2), kurtosis = m2 > 0 ? m4 / (m2 * m2) : 1;
+  if (fabs(mean - t->mean) > 5 * fmax(std, t->std) * sqrt(both) + tiny) return "mean";
+  if (fabs(std - t->std) > 5 * std * sqrt((kurtosis - 1) / 4 * both) + tiny) return "deviation";
+  double slack = 5 * sqrt(0.25 * 0.75 * both);
+  const double quantiles[2][2] = {{t->q25, 0.25}, {t->q75, 0.75}};
+  for (int q = 0; q < 2; q++)
+    if (share_below(ours, quantiles[q][0] - tiny) > quantiles[q][1] + slack ||
+        share_below(ours, quantiles[q][0] + tiny) < quantiles[q][1] - slack)
+      return "quantile";
+  // Of our starts hardly 8 % lie beyond the smallest or largest of 200 (0.92^200 = 6e-8), and theirs not far beyond ours.
+  if (share_below(ours, t->min - tiny) > 0.08 || share_below(ours, t->max + tiny) < 0.92) return "range";
+  double width = ours[OURS - 1] - ours[0] + tiny;
+  return t->min < ours[0] - width / 2 || t->max > ours[OURS - 1] + width / 2 ? "range" : NULL;
+}
+
+static void read_stats(const brc_st_file *f, int dim, int j, start_stats *s) {
+  double *const parts[] = {&s->mean, &s->std, &s->min, &s->max, &s->q25, &s->q75};
+  static const char *const words[] = {"mean", "std", "min", "max", "q25", "q75"};
+  for (size_t w = 0; w < BRC_COUNT(words); w++) {
+    const brc_st_tensor *t;
+    ok(brc_st_need(f, BRC_ST_F64, (uint64_t)dim, &t, "init.%s", words[w]));
+    *parts[w] = brc_st_get(t, (uint64_t)j);
   }
 }
 
-static void test_cartpole_episode(void **state) {
+// Our resets against 200 of the original, every dimension.
+static void test_dmc_starts(void **state) {
   (void)state;
-  need_golden("episodes/cartpole-swingup_sparse.safetensors");
-  need_task("cartpole-swingup_sparse");
-  size_t rows;
-  ok(verify_path(golden("episodes/cartpole-swingup_sparse.safetensors"), NULL, &rows));
-  assert_int_equal(rows, 6);
-}
-
-// Our resets against 200 of the original: mean within 5 standard errors, spread within 25 %, ranges that overlap widely.
-static void test_cartpole_starts(void **state) {
-  (void)state;
-  need_golden(cartpoles[0]);
-  need_task("cartpole-balance");
-  enum { N = 2000, THEIRS = 200, DIM = 5 };
-  for (size_t i = 0; i < BRC_COUNT(cartpoles); i++) {
+  const brc_env_def *def;
+  const char *path;
+  size_t compared = 0;
+  double *ours = malloc(sizeof *ours * MAX_OBS * OURS), obs[MAX_OBS];
+  for (size_t i = 0; (def = dmc_task_at(i, "dmc", &path)); i++) {
+    if (!*path) continue;
     brc_st_file *f;
-    ok(brc_st_open(&f, golden(cartpoles[i])));
-    char name[64];
-    snprintf(name, sizeof name, "%s", cartpoles[i] + 4);
-    *strchr(name, '.') = '\0';
-    double sum[DIM] = {0}, square[DIM] = {0}, low[DIM], high[DIM], obs[MAX_DIM];
-    brc_env *env = start(name, 5000, 0, obs);
-    for (int k = 0; k < N; k++) {
-      ok(brc_env_reset(env, 5000, (uint64_t)k, obs));
-      for (int j = 0; j < DIM; j++) {
-        sum[j] += obs[j];
-        square[j] += obs[j] * obs[j];
-        low[j] = k == 0 || obs[j] < low[j] ? obs[j] : low[j];
-        high[j] = k == 0 || obs[j] > high[j] ? obs[j] : high[j];
-      }
+    ok(brc_st_open(&f, path));
+    brc_env *env = start(def->name, 5000, 0, obs);
+    for (uint64_t k = 0; k < OURS; k++) {
+      ok(brc_env_reset(env, 5000, k, obs));
+      for (int j = 0; j < def->obs_dim; j++) ours[(size_t)j * OURS + k] = obs[j];
+    }
+    for (int j = 0; j < def->obs_dim; j++) {
+      start_stats theirs;
+      read_stats(f, def->obs_dim, j, &theirs);
+      double *mine = ours + (size_t)j * OURS;
+      const char *wrong = check_starts(mine, &theirs);
+      if (wrong)
+        fail_msg("%s obs[%d]: %s; ours %g..%g, original mean %g std %g range %g..%g quartiles %g %g", def->name,
+                 j, wrong, mine[0], mine[OURS - 1], theirs.mean, theirs.std, theirs.min, theirs.max, theirs.q25,
+                 theirs.q75);
+      compared++;
     }
     brc_env_destroy(env);
-    static const char *const words[] = {"mean", "std", "min", "max"};
-    double ref[4][DIM];
-    for (int w = 0; w < 4; w++) {
-      const brc_st_tensor *t;
-      ok(brc_st_need(f, BRC_ST_F64, DIM, &t, "init.%s", words[w]));
-      for (uint64_t j = 0; j < DIM; j++) ref[w][j] = brc_st_get(t, j);
-    }
     brc_st_close(f);
-    for (int j = 0; j < DIM; j++) {
-      double mean = sum[j] / N, std = sqrt(square[j] / N - mean * mean), width = ref[3][j] - ref[2][j];
-      if (fabs(mean - ref[0][j]) > 5 * ref[1][j] * sqrt(1.0 / THEIRS + 1.0 / N))
-        fail_msg("%s obs[%d]: mean %g, original %g", name, j, mean, ref[0][j]);
-      // The cosine is a square near 1: its spread has heavier tails, and so a larger error.
-      if (fabs(std / ref[1][j] - 1) > (j == 1 ? 0.5 : 0.25))
-        fail_msg("%s obs[%d]: std %g, original %g", name, j, std, ref[1][j]);
-      if (low[j] < ref[2][j] - width || high[j] > ref[3][j] + width || low[j] > ref[2][j] + 0.25 * width ||
-          high[j] < ref[3][j] - 0.25 * width)
-        fail_msg("%s obs[%d]: range %g..%g, original %g..%g", name, j, low[j], high[j], ref[2][j], ref[3][j]);
-    }
   }
+  free(ours);
+  if (compared == 0) skip();
+}
+
+// Where the original raises PhysicsError: the episode ends with a message, the next one is as it would have been.
+static void test_dmc_diverged(void **state) {
+  (void)state;
+  const brc_env_def *def;
+  const char *path;
+  size_t tested = 0;
+  for (size_t i = 0; (def = dmc_task_at(i, "dmc", &path)); i++) {
+    if (!usable(def)) continue;
+    double first[MAX_OBS], again[MAX_OBS], obs[MAX_OBS];
+    float action[MAX_ACT] = {0};
+    brc_env_result r;
+    brc_env *env = start(def->name, 3, 0, first);
+    ok(brc_env_step(env, action, obs, &r));
+    action[def->act_dim - 1] = NAN;
+    assert_int_equal(brc_env_step(env, action, obs, &r), BRC_E_VALUE);
+    assert_non_null(strstr(brc_error(), def->name));
+    assert_non_null(strstr(brc_error(), "step 2: physics became invalid (control"));
+    action[def->act_dim - 1] = 0;
+    assert_int_equal(brc_env_step(env, action, obs, &r), BRC_E_VALUE);  // over: needs a reset
+    ok(brc_env_reset(env, 3, 0, again));
+    assert_memory_equal(first, again, (size_t)def->obs_dim * sizeof *first);
+    ok(brc_env_step(env, action, obs, &r));
+    brc_env_destroy(env);
+    tested++;
+  }
+  if (tested == 0) skip();
 }
 
 static void test_cartpole_length(void **state) {
@@ -510,6 +665,8 @@ static void test_cartpole_length(void **state) {
 }
 
 //------------------------ 6. Damaged and foreign files ------------------------
+static const char *const swingup = "dmc/cartpole-swingup.safetensors";
+
 // A copy of a golden file with one tensor replaced, or left out (data NULL), or added.
 typedef struct patch {
   const char *name;
@@ -525,7 +682,7 @@ static const char *patched(const patch *p) {
   snprintf(path, sizeof path, "/tmp/brc_test_envs_%ld.safetensors", (long)getpid());
   brc_st_file *f;
   brc_st_writer *w;
-  ok(brc_st_open(&f, golden(cartpoles[2])));
+  ok(brc_st_open(&f, golden(swingup)));
   ok(brc_st_writer_new(&w));
   char spec[128];
   snprintf(spec, sizeof spec, "{\"task\": \"%s\"}", p->task ? p->task : "cartpole-swingup");
@@ -544,7 +701,7 @@ static const char *patched(const patch *p) {
 
 static void test_hostile(void **state) {
   (void)state;
-  need_golden(cartpoles[2]);
+  need_golden(swingup);
   need_task("cartpole-swingup");
   static const double zeros[300], numbers[12] = {0, 0.1, 0.2};
   static const float actions[300];
@@ -592,11 +749,11 @@ static void test_hostile(void **state) {
 
 static void test_cut_file(void **state) {
   (void)state;
-  need_golden(cartpoles[2]);
+  need_golden(swingup);
   need_task("cartpole-swingup");
   char *data, path[64];
   size_t bytes;
-  ok(brc_file_read(golden(cartpoles[2]), &data, &bytes));
+  ok(brc_file_read(golden(swingup), &data, &bytes));
   snprintf(path, sizeof path, "/tmp/brc_test_envs_cut_%ld", (long)getpid());
   for (size_t n = 0; n < bytes; n += 997) {
     ok(brc_file_write_all(path, data, n));
@@ -608,7 +765,7 @@ static void test_cut_file(void **state) {
 
 static void test_dump(void **state) {
   (void)state;
-  need_golden(cartpoles[2]);
+  need_golden(swingup);
   need_task("cartpole-swingup");
   static const double zeros[300];
   const patch p = {.name = "t0.obs", .dtype = BRC_ST_F64, .rank = 2, .shape = {60, 5}, .data = zeros};
@@ -619,7 +776,7 @@ static void test_dump(void **state) {
   unlink(path);
   brc_st_file *f, *g;
   ok(brc_st_open(&f, dump));
-  ok(brc_st_open(&g, golden(cartpoles[2])));
+  ok(brc_st_open(&g, golden(swingup)));
   const brc_st_tensor *obs, *expected, *flag, *ncon, *goal;
   ok(brc_st_need(f, BRC_ST_F64, 300, &obs, "t0.obs"));
   ok(brc_st_need(g, BRC_ST_F64, 300, &expected, "t0.obs"));
@@ -693,8 +850,9 @@ static void test_simulation(void **state) {
   char path[4096];
   ok(brc_assets_find(NULL, "dm_control/suite/cartpole.xml", path, sizeof path));
   brc_mj_sim a = {0}, b = {0};
-  ok(brc_mj_sim_init(&a, path, 1));
-  ok(brc_mj_sim_init(&b, path, 1));
+  brc_mj_source source = {.path = path}, missing = {.path = "/nonexistent/model.xml"};
+  ok(brc_mj_sim_init(&a, &source));
+  ok(brc_mj_sim_init(&b, &source));
   assert_ptr_equal(a.model.geom_pos, b.model.geom_pos);
   ok(brc_mj_own_model(&b));
   double before = a.model.geom_pos[0];
@@ -702,23 +860,80 @@ static void test_simulation(void **state) {
   assert_true(a.model.geom_pos[0] == before);
   ok(brc_mj_sim_reset(&b));
   assert_true(b.model.geom_pos[0] == before);
+  const brc_mj_name no_body[] = {{BRC_MJ_BODY, "pole_9", 1}, BRC_MJ_NAME_END},
+                    wrong_size[] = {{BRC_MJ_QPOS, "slider", 7}, BRC_MJ_NAME_END};
   int id;
-  assert_int_equal(brc_mj_id(&a, mjOBJ_BODY, "pole_9", &id), BRC_E_FORMAT);
+  assert_int_equal(brc_mj_lookup(&a, no_body, &id, 1), BRC_E_FORMAT);
   assert_non_null(strstr(brc_error(), "body 'pole_9'"));
+  assert_int_equal(brc_mj_lookup(&a, wrong_size, &id, 1), BRC_E_FORMAT);
+  assert_non_null(strstr(brc_error(), "'slider' has 1 entries, expected 7"));
   assert_int_equal(brc_mj_run(&a, raise_error, NULL), BRC_E_VALUE);
   assert_true(a.raised);
   ok(brc_mj_sim_reset(&a));
   ok(brc_mj_dmc_forward(&a));
   brc_mj_sim_free(&a);
   brc_mj_sim_free(&b);
-  assert_int_equal(brc_mj_sim_init(&a, "/nonexistent/model.xml", 1), BRC_E_FORMAT);
+  assert_int_equal(brc_mj_sim_init(&a, &missing), BRC_E_FORMAT);
   brc_mj_sim_free(&a);
+}
+
+// The text of a model after `edits`, compiled or refused.
+static brc_status edited(const char *text, const brc_mj_edit *edits, brc_mj_sim *s) {
+  char path[64];
+  snprintf(path, sizeof path, "/tmp/brc_test_envs_%ld.xml", (long)getpid());
+  ok(brc_file_write_all(path, text, strlen(text)));
+  brc_mj_source source = {.path = path, .edits = edits};
+  brc_status st = brc_mj_sim_init(s, &source);
+  unlink(path);
+  return st;
+}
+
+static void test_edits(void **state) {
+  (void)state;
+  need_task("cartpole-swingup");
+  static const char text[] =
+      "<mujoco><!-- <geom name=\"a\" size=\"7\"/> --><worldbody>\n"
+      "<body name='b'><body name=\"c\"><geom name='x' size='.1'/></body><geom size='.1'/></body>\n"
+      "<geom rgba=\"1 0 0 1\" name=\"a\" size=\"1\"\n  pos=\"0 0 1\"/><body name=\"d\"><geom "
+      "size='.1'/></body>\n"
+      "</worldbody></mujoco>\n";
+  static const brc_mj_edit size[] = {{"geom", "a", "size", "2.5"}, BRC_MJ_EDIT_END},
+                           outer[] = {{"body", "b", NULL, NULL}, BRC_MJ_EDIT_END},
+                           two[] = {{"body", "c", NULL, NULL}, {"geom", "a", NULL, NULL}, BRC_MJ_EDIT_END},
+                           absent[] = {{"geom", "b", NULL, NULL}, BRC_MJ_EDIT_END},
+                           attribute[] = {{"geom", "a", "mass", "1"}, BRC_MJ_EDIT_END};
+  const struct {
+    const brc_mj_edit *edits;
+    brc_status expected;
+    int bodies, geoms;
+  } cases[] = {{NULL, BRC_OK, 4, 4}, {size, BRC_OK, 4, 4},         {outer, BRC_OK, 2, 2},
+               {two, BRC_OK, 3, 2},  {absent, BRC_E_FORMAT, 0, 0}, {attribute, BRC_E_FORMAT, 0, 0}};
+  for (size_t i = 0; i < BRC_COUNT(cases); i++) {
+    brc_mj_sim s = {0};
+    brc_status st = edited(text, cases[i].edits, &s);
+    if (st != cases[i].expected) fail_msg("case %zu: %s (%s)", i, brc_status_text(st), brc_error());
+    if (st == BRC_OK) {
+      assert_int_equal(s.model.nbody, cases[i].bodies);
+      assert_int_equal(s.model.ngeom, cases[i].geoms);
+      double radius = s.model.geom_size[0];
+      if (cases[i].edits != two) assert_true(radius == (cases[i].edits == size ? 2.5 : 1));
+    }
+    brc_mj_sim_free(&s);
+  }
+  brc_mj_sim s = {0};
+  assert_int_equal(
+      edited("<mujoco><worldbody><body name='b'><geom size='.1'/></worldbody></mujoco>", outer, &s),
+      BRC_E_FORMAT);
+  assert_non_null(strstr(brc_error(), "is not closed"));
+  brc_mj_sim_free(&s);
+  assert_int_equal(edited("<mujoco><worldbody><body name='b", outer, &s), BRC_E_FORMAT);
+  brc_mj_sim_free(&s);
 }
 
 // model.<field> of a golden file: a changed value changes the dynamics, the compiled one does not.
 static void test_restore_model(void **state) {
   (void)state;
-  need_golden(cartpoles[2]);
+  need_golden(swingup);
   need_task("cartpole-swingup");
   static const int32_t row[2] = {0, 1}, far[1] = {2}, negative[1] = {-1};
   static const double same[2] = {5e-4, 2e-6}, other[2] = {5e-1, 2e-6};
@@ -736,7 +951,7 @@ static void test_restore_model(void **state) {
     brc_st_writer *w;
     char path[64];
     snprintf(path, sizeof path, "/tmp/brc_test_envs_model_%ld", (long)getpid());
-    ok(brc_st_open(&f, golden(cartpoles[2])));
+    ok(brc_st_open(&f, golden(swingup)));
     ok(brc_st_writer_new(&w));
     ok(brc_st_writer_meta(w, "spec", brc_st_meta(f, "spec")));
     for (size_t k = 0; k < brc_st_count(f); k++) {
@@ -757,36 +972,28 @@ static void test_restore_model(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_registry_rows),
-      cmocka_unit_test(test_resolve),
-      cmocka_unit_test(test_unknown_name),
-      cmocka_unit_test(test_assets),
-      cmocka_unit_test(test_probe_ends),
-      cmocka_unit_test(test_probe_optima),
-      cmocka_unit_test(test_probe_padding),
-      cmocka_unit_test(test_probe_wrap),
-      cmocka_unit_test(test_random),
-      cmocka_unit_test(test_save_load),
-      cmocka_unit_test(test_pool_threads),
-      cmocka_unit_test(test_pool_skip),
-      cmocka_unit_test(test_cartpole_golden),
-      cmocka_unit_test(test_cartpole_episode),
-      cmocka_unit_test(test_cartpole_starts),
-      cmocka_unit_test(test_cartpole_length),
-      cmocka_unit_test(test_hostile),
-      cmocka_unit_test(test_cut_file),
-      cmocka_unit_test(test_dump),
-      cmocka_unit_test(test_tolerance),
+      cmocka_unit_test(test_registry_rows), cmocka_unit_test(test_resolve),
+      cmocka_unit_test(test_benchmarks),    cmocka_unit_test(test_unknown_name),
+      cmocka_unit_test(test_assets),        cmocka_unit_test(test_probe_ends),
+      cmocka_unit_test(test_probe_optima),  cmocka_unit_test(test_probe_padding),
+      cmocka_unit_test(test_probe_wrap),    cmocka_unit_test(test_random),
+      cmocka_unit_test(test_save_load),     cmocka_unit_test(test_pool_threads),
+      cmocka_unit_test(test_pool_skip),     cmocka_unit_test(test_dmc_golden),
+      cmocka_unit_test(test_dmc_episodes),  cmocka_unit_test(test_dmc_starts),
+      cmocka_unit_test(test_dmc_diverged),  cmocka_unit_test(test_cartpole_length),
+      cmocka_unit_test(test_hostile),       cmocka_unit_test(test_cut_file),
+      cmocka_unit_test(test_dump),          cmocka_unit_test(test_tolerance),
 #ifdef BRC_HAVE_MUJOCO
-      cmocka_unit_test(test_simulation),
-      cmocka_unit_test(test_restore_model),
+      cmocka_unit_test(test_dmc_keys),      cmocka_unit_test(test_simulation),
+      cmocka_unit_test(test_edits),         cmocka_unit_test(test_restore_model),
 #endif
   };
-  // Held through all tests: its model is then compiled once, not once per test.
-  brc_env *held = NULL;
-  if (brc_env_create(&held, brc_env_find("cartpole-balance"), NULL))
-    printf("without MuJoCo: %s\n", brc_error());
+  // Held through all tests: their models are then compiled once, not once per test.
+  static brc_env *held[1024];
+  assert(brc_env_count() <= BRC_COUNT(held));
+  for (size_t i = 0; i < brc_env_count(); i++)
+    if (brc_env_create(&held[i], brc_env_at(i), NULL)) printf("not here: %s\n", brc_error());
   int failed = cmocka_run_group_tests_name("envs", tests, NULL, NULL);
-  brc_env_destroy(held);
+  for (size_t i = 0; i < brc_env_count(); i++) brc_env_destroy(held[i]);
   return failed;
 }

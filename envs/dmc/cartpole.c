@@ -1,60 +1,47 @@
 // Cart and pole: balance or swing up. Source: dm_control 1.0.20, suite/cartpole.py.
 #include "envs/dmc/dmc.h"
 
-#define XML "dm_control/suite/cartpole.xml"
-
 #ifdef BRC_HAVE_MUJOCO
-#include <math.h>
-
 typedef struct cartpole_task {
   dmc_task dmc;
   bool swing_up, sparse;
 } cartpole_task;
 
-enum { SLIDER, HINGE, POLE };  // id[]: two addresses in qpos, one body
+enum { SLIDER, HINGE, POLE };
+static const brc_mj_name names[] = {[SLIDER] = {BRC_MJ_QPOS, "slider", 1},
+                                    [HINGE] = {BRC_MJ_QPOS, "hinge_1", 1},
+                                    [POLE] = {BRC_MJ_BODY, "pole_1", 1},
+                                    BRC_MJ_NAME_END};
 
 static const cartpole_task *task_of(const dmc_env *e) { return (const cartpole_task *)dmc_task_of(e); }
 
-static brc_status lookup(dmc_env *e) {
-  int slider, hinge;
-  brc_status st = brc_mj_id(&e->sim, mjOBJ_JOINT, "slider", &slider);
-  if (!st) st = brc_mj_id(&e->sim, mjOBJ_JOINT, "hinge_1", &hinge);
-  if (!st) st = brc_mj_id(&e->sim, mjOBJ_BODY, "pole_1", &e->id[POLE]);
-  if (st) return st;
-  if (e->sim.model.nq != 2 || e->sim.model.nv != 2)
-    return brc_fail(BRC_E_FORMAT, "cartpole.xml has %d coordinates, expected 2", (int)e->sim.model.nq);
-  e->id[SLIDER] = e->sim.model.jnt_qposadr[slider];
-  e->id[HINGE] = e->sim.model.jnt_qposadr[hinge];
-  return BRC_OK;
-}
-
-// Balance.initialize_episode
-static void start(dmc_env *e, brc_env_random *r) {
+// Line 177: Balance.initialize_episode
+static brc_status start(dmc_env *e, brc_env_random *r) {
   mjData *d = e->sim.data;
   if (task_of(e)->swing_up) {
     d->qpos[e->id[SLIDER]] = 0.01 * brc_env_normal(r);
-    d->qpos[e->id[HINGE]] = 3.141592653589793 + 0.01 * brc_env_normal(r);
+    d->qpos[e->id[HINGE]] = DMC_PI + 0.01 * brc_env_normal(r);
   } else {
     d->qpos[e->id[SLIDER]] = brc_env_uniform(r, -0.1, 0.1);
     d->qpos[e->id[HINGE]] = brc_env_uniform(r, -0.034, 0.034);
   }
   for (int i = 0; i < e->sim.model.nv; i++) d->qvel[i] = 0.01 * brc_env_normal(r);
+  return BRC_OK;
 }
 
 static double cart_position(const dmc_env *e) { return e->sim.data->qpos[e->id[SLIDER]]; }
-static double pole_cosine(const dmc_env *e) { return e->sim.data->xmat[9 * e->id[POLE] + 8]; }
-static double pole_sine(const dmc_env *e) { return e->sim.data->xmat[9 * e->id[POLE] + 2]; }
+static double pole_cosine(const dmc_env *e) { return dmc_xmat(e, POLE)[DMC_ZZ]; }
 
-// position: cart, cosine and sine of the pole's angle; velocity: of both joints
-static void observe(const dmc_env *e, double *obs) {
-  obs[0] = cart_position(e);
-  obs[1] = pole_cosine(e);
-  obs[2] = pole_sine(e);
-  obs[3] = e->sim.data->qvel[0];
-  obs[4] = e->sim.data->qvel[1];
+// Line 145: Physics.bounded_position
+static void get_position(const dmc_env *e, double *out) {
+  out[0] = cart_position(e);
+  out[1] = pole_cosine(e);
+  out[2] = dmc_xmat(e, POLE)[DMC_XZ];
 }
 
-// Balance._get_reward
+static const dmc_part parts[] = {DMC_GET("position", 3, get_position), DMC_QVEL("velocity", 2), DMC_PARTS_END};
+
+// Line 204: Balance._get_reward
 static double reward(const dmc_env *e) {
   const mjData *d = e->sim.data;
   double cart = cart_position(e), cosine = pole_cosine(e);
@@ -68,32 +55,21 @@ static double reward(const dmc_env *e) {
   return upright * small_control * small_velocity * centered;
 }
 
-// Nothing to restore, but the recorded task must be this one.
-static brc_status restore(dmc_env *e, const brc_st_file *file, const char *prefix) {
-  double swing_up, sparse;
-  brc_status st = brc_mj_restore_task(file, prefix, "_swing_up", 1, &swing_up);
-  if (!st) st = brc_mj_restore_task(file, prefix, "_sparse", 1, &sparse);
-  if (st) return st;
-  if ((swing_up != 0) != task_of(e)->swing_up || (sparse != 0) != task_of(e)->sparse)
-    return brc_fail(BRC_E_FORMAT, "%s: recorded with _swing_up %g, _sparse %g, which is another task",
-                    brc_st_path(file), swing_up, sparse);
-  return BRC_OK;
-}
-
-#define TASK(swing_up_, sparse_)                 \
-  {                                              \
-    .dmc = {.substeps = 1,                       \
-            .lookup = lookup,                    \
-            .start = start,                      \
-            .observe = observe,                  \
-            .reward = reward,                    \
-            .restore = restore},                 \
-    .swing_up = (swing_up_), .sparse = (sparse_) \
+#define TASK(swing_up_, sparse_)                                               \
+  {                                                                            \
+    .dmc = {.substeps = 1,                                                     \
+            .names = names,                                                    \
+            .parts = parts,                                                    \
+            .start = start,                                                    \
+            .reward = reward,                                                  \
+            .recorded = {{"_swing_up", (swing_up_)}, {"_sparse", (sparse_)}}}, \
+    .swing_up = (swing_up_), .sparse = (sparse_)                               \
   }
 static const cartpole_task balance = TASK(false, false), balance_sparse = TASK(false, true),
                            swingup = TASK(true, false), swingup_sparse = TASK(true, true);
 #endif
 
+#define XML DMC_SUITE("cartpole.xml")
 extern const brc_env_def brc_env_cartpole[];
 const brc_env_def brc_env_cartpole[] = {
     DMC_TASK("cartpole-balance", 5, 1, XML, &balance),

@@ -28,7 +28,10 @@ brc_status brc_mj_open(void);
   X(mj_stateSize)           \
   X(mj_getState)            \
   X(mj_setState)            \
-  X(mj_name2id)
+  X(mj_name2id)             \
+  X(mj_defaultVFS)          \
+  X(mj_addBufferVFS)        \
+  X(mj_deleteVFS)
 typedef struct brc_mj_table {
 #define X(name) __typeof__(name) *name;
   BRC_MJ_FUNCTIONS(X)
@@ -36,8 +39,24 @@ typedef struct brc_mj_table {
 } brc_mj_table;
 extern brc_mj_table brc_mj;  // filled by brc_mj_open
 
-//------------------------ 2. A simulation -------------------------------------
-// One mjData and the model it runs on. Simulations of the same file share one compiled mjModel: `model` is a copy of its
+//------------------------ 2. A model, a simulation ----------------------------
+// A change to the MJCF's text before it is compiled: set an attribute that the element <tag name="..."> has, or remove
+// the element with all in it (attribute NULL). Lists end with a row whose tag is NULL.
+typedef struct brc_mj_edit {
+  const char *tag, *name;
+  const char *attribute, *value;
+} brc_mj_edit;
+#define BRC_MJ_EDIT_END \
+  { .tag = NULL }
+
+// What is compiled. Of two sources with the same path and the same list of edits only one is.
+typedef struct brc_mj_source {
+  const char *path;            // full path of the MJCF
+  const brc_mj_edit *edits;    // or NULL
+  const char *const *include;  // full paths of included files that do not lie beside it, up to a NULL; or NULL
+} brc_mj_source;
+
+// One mjData and the model it runs on. Simulations of the same source share one compiled mjModel: `model` is a copy of its
 // struct alone (options are this simulation's own, arrays are shared and must not be written) until brc_mj_own_model.
 typedef struct brc_mj_sim {
   mjModel model;
@@ -46,12 +65,11 @@ typedef struct brc_mj_sim {
   mjModel *own;           // private arrays, or NULL
   mjtNum *state;          // scratch of state_size numbers
   int state_size;         // of mjSTATE_INTEGRATION
-  int substeps;           // physics steps per control step
   bool raised;            // the last call ended in MuJoCo's error handler: reset before going on
 } brc_mj_sim;
 
-// `path` is a full path. The sim must be zeroed; brc_mj_sim_free also takes one that was never or half made.
-brc_status brc_mj_sim_init(brc_mj_sim *s, const char *path, int substeps);
+// The sim must be zeroed; brc_mj_sim_free also takes one that was never or half made.
+brc_status brc_mj_sim_init(brc_mj_sim *s, const brc_mj_source *source);
 void brc_mj_sim_free(brc_mj_sim *s);
 // Give the simulation its own arrays, to write target positions and the like into. mj_resetData does not undo what is
 // written; brc_mj_sim_reset does.
@@ -62,17 +80,33 @@ brc_status brc_mj_sim_reset(brc_mj_sim *s);
 // Run calls into MuJoCo so that its fatal errors come back as a status instead of ending the process.
 typedef void brc_mj_fn(brc_mj_sim *s, void *arg);
 brc_status brc_mj_run(brc_mj_sim *s, brc_mj_fn *fn, void *arg);
-// E_VALUE if physics has become invalid (position, velocity, acceleration or control not finite) since the last reset.
+// E_VALUE if MuJoCo has warned since the last reset: something not finite, or no room for contacts or constraints.
 brc_status brc_mj_check(const brc_mj_sim *s);
 
-// Index of a name, with an error that says what is missing: type mjOBJ_BODY, ...
-brc_status brc_mj_id(const brc_mj_sim *s, mjtObj type, const char *name, int *id);
+// Names to indices, once, at creation. Tables are indexed by the task's own slots and end with BRC_MJ_NAME_END.
+typedef enum brc_mj_kind {
+  BRC_MJ_BODY,    // the object's index
+  BRC_MJ_GEOM,    // the same
+  BRC_MJ_SITE,    // the same
+  BRC_MJ_QPOS,    // a joint's first entry in qpos
+  BRC_MJ_DOF,     // a joint's first entry in qvel
+  BRC_MJ_SENSOR,  // a sensor's first entry in sensordata
+} brc_mj_kind;
+typedef struct brc_mj_name {
+  brc_mj_kind kind;
+  const char *name;
+  int size;  // entries that the joint or sensor must have; 1 for others
+} brc_mj_name;
+#define BRC_MJ_NAME_END \
+  { .name = NULL }
+// Fills id[0], id[1], ...; E_FORMAT says what is missing or has another size.
+brc_status brc_mj_lookup(const brc_mj_sim *s, const brc_mj_name *names, int *id, size_t max);
 
 //------------------------ 3. dm_control's stepping ----------------------------
 // ctrl = low + (high - low) (a + 1) / 2, clipped to [low, high]; actuators without limits take the action itself.
 void brc_mj_dmc_control(brc_mj_sim *s, const float *action);
-// Euler: mj_step2, substeps - 1 times mj_step, mj_step1. RK4: substeps times mj_step, mj_step1.
-brc_status brc_mj_dmc_step(brc_mj_sim *s);
+// n physics steps. Euler: mj_step2, n - 1 times mj_step, mj_step1. RK4: n times mj_step, mj_step1.
+brc_status brc_mj_dmc_step(brc_mj_sim *s, int n);
 // mj_forward with actuation disabled, as after a reset.
 brc_status brc_mj_dmc_forward(brc_mj_sim *s);
 

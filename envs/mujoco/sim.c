@@ -3,6 +3,7 @@
 #ifdef BRC_HAVE_MUJOCO
 #include "envs/mujoco/mj_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,16 +27,14 @@ brc_status brc_mj_run(brc_mj_sim *s, brc_mj_fn *fn, void *arg) {
 }
 
 brc_status brc_mj_check(const brc_mj_sim *s) {
-  static const struct {
-    mjtWarning id;
-    const char *what;
-  } bad[] = {{mjWARN_BADQPOS, "position"},
-             {mjWARN_BADQVEL, "velocity"},
-             {mjWARN_BADQACC, "acceleration"},
-             {mjWARN_BADCTRL, "control"}};
-  for (size_t i = 0; i < BRC_COUNT(bad); i++)
-    if (s->data->warning[bad[i].id].number > 0)
-      return brc_fail(BRC_E_VALUE, "physics became invalid (%s not finite or huge)", bad[i].what);
+  static const char *const what[mjNWARNING] = {
+      [mjWARN_INERTIA] = "inertia matrix close to singular", [mjWARN_CONTACTFULL] = "too many contacts",
+      [mjWARN_CNSTRFULL] = "too many constraints",           [mjWARN_VGEOMFULL] = "too many geoms to draw",
+      [mjWARN_BADQPOS] = "position not finite or huge",      [mjWARN_BADQVEL] = "velocity not finite or huge",
+      [mjWARN_BADQACC] = "acceleration not finite or huge",  [mjWARN_BADCTRL] = "control not finite or huge",
+  };
+  for (int i = 0; i < mjNWARNING; i++)
+    if (s->data->warning[i].number > 0) return brc_fail(BRC_E_VALUE, "physics became invalid (%s)", what[i]);
   return BRC_OK;
 }
 
@@ -45,17 +44,16 @@ static void make_data(brc_mj_sim *s, void *arg) {
   s->data = brc_mj.mj_makeData(&s->model);
 }
 
-brc_status brc_mj_sim_init(brc_mj_sim *s, const char *path, int substeps) {
-  brc_status st = brc_mj_model_get(&s->shared, path);
+brc_status brc_mj_sim_init(brc_mj_sim *s, const brc_mj_source *source) {
+  brc_status st = brc_mj_model_get(&s->shared, source);
   if (st) return st;
   s->model = *s->shared;
-  s->substeps = substeps;
   st = brc_mj_run(s, make_data, NULL);
   if (st) return st;
-  if (!s->data) return brc_fail(BRC_E_NOMEM, "simulation of %s", path);
+  if (!s->data) return brc_fail(BRC_E_NOMEM, "simulation of %s", source->path);
   s->state_size = brc_mj.mj_stateSize(&s->model, mjSTATE_INTEGRATION);
   s->state = calloc((size_t)s->state_size + 1, sizeof *s->state);
-  return s->state ? BRC_OK : brc_fail(BRC_E_NOMEM, "simulation state of %s", path);
+  return s->state ? BRC_OK : brc_fail(BRC_E_NOMEM, "simulation state of %s", source->path);
 }
 
 void brc_mj_sim_free(brc_mj_sim *s) {
@@ -97,22 +95,51 @@ brc_status brc_mj_sim_reset(brc_mj_sim *s) {
   return brc_mj_run(s, reset, NULL);
 }
 
-brc_status brc_mj_id(const brc_mj_sim *s, mjtObj type, const char *name, int *id) {
+//------------------------ 3. Names --------------------------------------------
+static int joint_size(const mjModel *m, int joint, bool velocity) {
+  switch (m->jnt_type[joint]) {
+    case mjJNT_FREE: return velocity ? 6 : 7;
+    case mjJNT_BALL: return velocity ? 3 : 4;
+    default: return 1;
+  }
+}
+
+// Index and size of object `i` as its kind has it; bodies and the like count as one entry.
+static void place(const mjModel *m, brc_mj_kind kind, int i, int *id, int *size) {
+  *id = i;
+  *size = 1;
+  if (kind == BRC_MJ_QPOS) *id = m->jnt_qposadr[i], *size = joint_size(m, i, false);
+  if (kind == BRC_MJ_DOF) *id = m->jnt_dofadr[i], *size = joint_size(m, i, true);
+  if (kind == BRC_MJ_SENSOR) *id = m->sensor_adr[i], *size = m->sensor_dim[i];
+}
+
+brc_status brc_mj_lookup(const brc_mj_sim *s, const brc_mj_name *names, int *id, size_t max) {
   static const struct {
     mjtObj type;
     const char *word;
-  } words[] = {{mjOBJ_BODY, "body"},     {mjOBJ_JOINT, "joint"},       {mjOBJ_GEOM, "geom"},
-               {mjOBJ_SITE, "site"},     {mjOBJ_ACTUATOR, "actuator"}, {mjOBJ_SENSOR, "sensor"},
-               {mjOBJ_TENDON, "tendon"}, {mjOBJ_CAMERA, "camera"},     {mjOBJ_KEY, "keyframe"}};
-  *id = brc_mj.mj_name2id(&s->model, type, name);
-  if (*id >= 0) return BRC_OK;
-  const char *word = "object";
-  for (size_t i = 0; i < BRC_COUNT(words); i++)
-    if (words[i].type == type) word = words[i].word;
-  return brc_fail(BRC_E_FORMAT, "the model has no %s '%s': is this the file of the right version?", word, name);
+  } kinds[] = {
+      [BRC_MJ_BODY] = {mjOBJ_BODY, "body"},  [BRC_MJ_GEOM] = {mjOBJ_GEOM, "geom"},
+      [BRC_MJ_SITE] = {mjOBJ_SITE, "site"},  [BRC_MJ_QPOS] = {mjOBJ_JOINT, "joint"},
+      [BRC_MJ_DOF] = {mjOBJ_JOINT, "joint"}, [BRC_MJ_SENSOR] = {mjOBJ_SENSOR, "sensor"},
+  };
+  for (size_t i = 0; names[i].name; i++) {
+    const brc_mj_name *n = &names[i];
+    assert(i < max);
+    int found = brc_mj.mj_name2id(&s->model, kinds[n->kind].type, n->name), size;
+    if (found < 0)
+      return brc_fail(BRC_E_FORMAT, "the model has no %s '%s': is this the file of the right version?",
+                      kinds[n->kind].word, n->name);
+    place(&s->model, n->kind, found, &id[i], &size);
+    if (size != n->size)
+      return brc_fail(BRC_E_FORMAT,
+                      "%s '%s' has %d entries, expected %d: is this the file of the right version?",
+                      kinds[n->kind].word, n->name, size, n->size);
+  }
+  (void)max;
+  return BRC_OK;
 }
 
-//------------------------ 3. dm_control's stepping ----------------------------
+//------------------------ 4. dm_control's stepping ----------------------------
 // Source: dm_control mujoco/engine.py, Physics._step_with_up_to_date_position_velocity.
 void brc_mj_dmc_control(brc_mj_sim *s, const float *action) {
   const mjModel *m = &s->model;
@@ -128,9 +155,8 @@ void brc_mj_dmc_control(brc_mj_sim *s, const float *action) {
 }
 
 static void dmc_step(brc_mj_sim *s, void *arg) {
-  (void)arg;
   const mjModel *m = &s->model;
-  int plain = s->substeps;
+  int plain = *(const int *)arg;
   // mj_step1 has run for this state: Euler only has to finish the step. RK4 cannot be split.
   if (m->opt.integrator != mjINT_RK4) {
     brc_mj.mj_step2(m, s->data);
@@ -140,8 +166,8 @@ static void dmc_step(brc_mj_sim *s, void *arg) {
   brc_mj.mj_step1(m, s->data);
 }
 
-brc_status brc_mj_dmc_step(brc_mj_sim *s) {
-  brc_status st = brc_mj_run(s, dmc_step, NULL);
+brc_status brc_mj_dmc_step(brc_mj_sim *s, int n) {
+  brc_status st = brc_mj_run(s, dmc_step, &n);
   return st ? st : brc_mj_check(s);
 }
 
@@ -158,7 +184,7 @@ brc_status brc_mj_dmc_forward(brc_mj_sim *s) {
   return st ? st : brc_mj_check(s);
 }
 
-//------------------------ 4. State --------------------------------------------
+//------------------------ 5. State --------------------------------------------
 size_t brc_mj_state_bytes(const brc_mj_sim *s) { return (size_t)s->state_size * sizeof(mjtNum); }
 
 void brc_mj_save(const brc_mj_sim *s, void *state) {
