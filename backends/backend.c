@@ -9,6 +9,9 @@ const brc_backend *const brc_backends[] = {
 #ifdef BRC_HAVE_OPENCL
     &brc_backend_opencl,
 #endif
+#ifdef BRC_HAVE_VULKAN
+    &brc_backend_vulkan,
+#endif
     NULL,
 };
 
@@ -18,22 +21,25 @@ const brc_backend *brc_backend_find(const char *name) {
   return NULL;
 }
 
-static bool has_gpu(const brc_backend *b) {
-  brc_device_info info[16];
+// The index of a backend's n-th GPU that can be used, or -1.
+static int find_gpu(const brc_backend *b, int n) {
+  brc_device_info info[64];
   size_t count = 0;
-  if (b->list(info, BRC_COUNT(info), &count)) return false;
+  if (b->list(info, BRC_COUNT(info), &count)) return -1;
   for (size_t i = 0; i < count && i < BRC_COUNT(info); i++)
-    if (!info[i].is_cpu) return true;
-  return false;
+    if (!info[i].is_cpu && info[i].precisions && n-- == 0) return (int)i;
+  return -1;
 }
 
 brc_status brc_device_open(brc_device **out, const char *backend, int index,
                            const brc_device_options *options) {
   const brc_backend *b = NULL;
   if (!strcmp(backend, "auto")) {
-    for (size_t i = 1; brc_backends[i] && !b; i++)
-      if (has_gpu(brc_backends[i])) b = brc_backends[i];
-    if (!b) b = &brc_backend_host;
+    for (size_t i = 1; brc_backends[i]; i++) {
+      const int gpu = find_gpu(brc_backends[i], index);
+      if (gpu >= 0) return brc_backends[i]->open(out, gpu, options);
+    }
+    b = &brc_backend_host;
   } else {
     b = brc_backend_find(backend);
   }

@@ -16,6 +16,7 @@ typedef struct brc_device_info {
   bool is_cpu, fp16, fp64;
   unsigned precisions;  // of products: bits 1 << BRC_FP32, ...
   char gemm[128];       // GEMM providers that can run here, the default first
+  char details[512];    // what else matters there, in words: subgroups, shared memory, matrix shapes, heaps
   char note[256];       // why it can't be used, or what is remarkable; empty if nothing
 } brc_device_info;
 
@@ -78,8 +79,8 @@ extern const brc_backend *const brc_backends[];         // NULL-terminated: ever
 const brc_backend *brc_backend_find(const char *name);  // NULL if unknown
 
 //------------------------ 2. Helpers on top ------------------------------------
-// Open by name; backend "auto": a GPU of the OpenCL backend if there is one, else the host. Unknown backend, absent device:
-// E_NOT_FOUND with what there is.
+// Open by name; backend "auto": `index` counts the GPUs of the OpenCL backend, or of the Vulkan backend if OpenCL has none, and
+// the host is taken without a GPU. Unknown backend, absent device: E_NOT_FOUND with what there is.
 brc_status brc_device_open(brc_device **out, const char *backend, int index, const brc_device_options *options);
 void brc_device_close(brc_device *d);
 brc_status brc_storage_alloc(brc_device *d, brc_storage *s);

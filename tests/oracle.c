@@ -3,6 +3,7 @@
 // Legend: E members, B batch (rows), W width, N atoms, A actions, T tasks, D embedding dimension.
 #include "tests/oracle.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,14 +37,51 @@ static double *row(const view *v, uint32_t e, uint32_t r) {
 static double *at(const view *v, uint32_t e, uint32_t r, uint32_t c) { return row(v, e, r) + c; }
 
 //------------------------ 1. Products -----------------------------------------
+// The nearest number of a precision, ties to even, saturated.
+static double rounded(double x, uint32_t precision) {
+  static const struct {
+    int bits, lowest;  // of the significand, the leading one included; exponent of the least normal number
+    double most;
+  } formats[BRC_PRECISION_COUNT] = {
+      [BRC_TF32] = {11, -126, 0x1.ffcp127}, [BRC_BF16] = {8, -126, 0x1.fep127}, [BRC_FP16] = {11, -14, 65504}};
+  int exponent;
+  if (isnan(x)) return x;
+  x = fmin(fmax(x, -formats[precision].most), formats[precision].most);
+  frexp(x, &exponent);  // |x| < 2^exponent
+  const double unit =
+      ldexp(1, (int)fmax(exponent - 1, formats[precision].lowest) - formats[precision].bits + 1);
+  return fmin(fmax(nearbyint(x / unit) * unit, -formats[precision].most), formats[precision].most);
+}
+
+// An operand as a product takes it: itself, or a copy of round(scale x) / scale; powers of two divide exactly.
+static view factors_of(const view *x, uint32_t precision, double scale) {
+  if (precision == BRC_FP32) return *x;
+  view f = *x;
+  f.pitch = x->cols;
+  f.stride = (uint64_t)x->rows * x->cols;
+  f.data = malloc(x->members * f.stride * sizeof *f.data);
+  assert(f.data);
+  for (uint32_t e = 0; e < x->members; e++)
+    for (uint32_t r = 0; r < x->rows; r++)
+      for (uint32_t c = 0; c < x->cols; c++)
+        *at(&f, e, r, c) = rounded(*at(x, e, r, c) * scale, precision) / scale;
+  return f;
+}
+static void factors_free(const view *f, const view *x) {
+  if (f->data != x->data) free(f->data);
+}
+
 // y = x K + b
 static void oracle_dense(const brc_op_params *params, const view *in, const view *out) {
-  const view *x = &in[0], *kernel = &in[1], *bias = &in[2], *y = &out[0];
+  const struct brc_gemm_params *p = &params->dense;
+  const view f0 = factors_of(&in[0], p->precision, p->scale_a), *x = &f0;
+  const view f1 = factors_of(&in[1], p->precision, p->scale_b), *kernel = &f1;
+  const view *bias = &in[2], *y = &out[0];
   for (uint32_t e = 0; e < y->members; e++)
     for (uint32_t r = 0; r < y->rows; r++) {
       double *y_row = row(y, e, r);
       for (uint32_t c = 0; c < y->cols; c++) {
-        if (!params->dense.accumulate) y_row[c] = 0;
+        if (!p->accumulate) y_row[c] = 0;
         if (bias->data) y_row[c] += *at(bias, e, 0, c);
       }
       for (uint32_t i = 0; i < x->cols; i++) {
@@ -51,11 +89,16 @@ static void oracle_dense(const brc_op_params *params, const view *in, const view
         for (uint32_t c = 0; c < y->cols; c++) y_row[c] += x_i * k_row[c];
       }
     }
+  factors_free(x, &in[0]);
+  factors_free(kernel, &in[1]);
 }
 
 // dx (+)= dy Kᵀ
 static void oracle_dense_dx(const brc_op_params *params, const view *in, const view *out) {
-  const view *dy = &in[0], *kernel = &in[1], *dx = &out[0];
+  const struct brc_gemm_params *p = &params->dense_dx;
+  const view f0 = factors_of(&in[0], p->precision, p->scale_a), *dy = &f0;
+  const view f1 = factors_of(&in[1], p->precision, p->scale_b), *kernel = &f1;
+  const view *dx = &out[0];
   for (uint32_t e = 0; e < dx->members; e++)
     for (uint32_t r = 0; r < dx->rows; r++)
       for (uint32_t i = 0; i < dx->cols; i++) {
@@ -63,23 +106,30 @@ static void oracle_dense_dx(const brc_op_params *params, const view *in, const v
         double sum = 0;
         for (uint32_t c = 0; c < dy->cols; c++) sum += dy_row[c] * k_row[c];
         double *d = at(dx, e, r, i);
-        *d = (params->dense_dx.accumulate ? *d : 0) + sum;
+        *d = (p->accumulate ? *d : 0) + sum;
       }
+  factors_free(dy, &in[0]);
+  factors_free(kernel, &in[1]);
 }
 
 // dK (+)= xᵀ dy
 static void oracle_dense_dw(const brc_op_params *params, const view *in, const view *out) {
-  const view *x = &in[0], *dy = &in[1], *dk = &out[0];
+  const struct brc_gemm_params *p = &params->dense_dw;
+  const view f0 = factors_of(&in[0], p->precision, p->scale_a), *x = &f0;
+  const view f1 = factors_of(&in[1], p->precision, p->scale_b), *dy = &f1;
+  const view *dk = &out[0];
   for (uint32_t e = 0; e < dk->members; e++)
     for (uint32_t i = 0; i < dk->rows; i++) {
       double *dk_row = row(dk, e, i);
-      if (!params->dense_dw.accumulate)
+      if (!p->accumulate)
         for (uint32_t c = 0; c < dk->cols; c++) dk_row[c] = 0;
       for (uint32_t r = 0; r < dy->rows; r++) {
         const double x_ri = *at(x, e, r, i), *dy_row = row(dy, e, r);
         for (uint32_t c = 0; c < dk->cols; c++) dk_row[c] += x_ri * dy_row[c];
       }
     }
+  factors_free(x, &in[0]);
+  factors_free(dy, &in[1]);
 }
 
 //------------------------ 2. LayerNorm ----------------------------------------
@@ -485,6 +535,7 @@ static void fill_info(brc_device_info *info) {
                             .compute_units = 1,
                             .is_cpu = true,
                             .fp64 = true,
+                            .precisions = (1u << BRC_PRECISION_COUNT) - 1,
                             .gemm = "loops"};
 }
 

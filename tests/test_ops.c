@@ -250,6 +250,15 @@ static void compare_bits(const testing_device *d, const testing_device *first, c
   }
 }
 
+// Products below fp32 run on the devices that have them; which precisions none has is said at the end.
+static bool precision_tested[BRC_PRECISION_COUNT];
+static bool offers(const testing_device *d) {
+  const uint32_t precision = the.program->ops[0]->params.dense.precision;
+  const bool has = d->device->info.precisions >> precision & 1;
+  precision_tested[precision] |= has;
+  return has;
+}
+
 static void finish(brc_tensor *const *in, brc_tensor *const *out, const brc_op_params *params) {
   brc_op_add(the.program, the.kind, in, out, params);
   require(brc_program_finish(the.program), "finish");
@@ -267,6 +276,7 @@ static void finish(brc_tensor *const *in, brc_tensor *const *out, const brc_op_p
   const bool product = the.kind <= BRC_OP_dense_dw;
   for (size_t k = 0; k < count; k++) {
     if (!product && devices[k].provider > 0) continue;  // the same kernels as the default
+    if (product && !offers(&devices[k])) continue;
     run_on(&devices[k]);
     for (int i = 0; i < the.count; i++) {
       check_unchanged(&devices[k], &the.slots[i]);
@@ -298,15 +308,32 @@ typedef struct gemm_variant {
   const char *name;
   bool broadcast, bias, accumulate, view;
   uint32_t extra_pitch, extra_stride;
+  brc_precision precision;
+  double scale;      // of the factor that is a gradient
+  double magnitude;  // of its numbers
 } gemm_variant;
 static const gemm_variant gemm_variants[] = {
-    {"bias", false, true, false, false, 0, 0},
-    {"broadcast", true, true, false, false, 0, 0},
-    {"no bias, wide pitch", false, false, false, false, 32, 0},
-    {"accumulate", false, false, true, false, 0, 0},
-    {"view, gap between members", false, true, false, true, 16, 128},
-    {"broadcast, view, accumulate", true, true, true, true, 0, 48},
+    {"bias", false, true, false, false, 0, 0, BRC_FP32, 1, 1},
+    {"broadcast", true, true, false, false, 0, 0, BRC_FP32, 1, 1},
+    {"no bias, wide pitch", false, false, false, false, 32, 0, BRC_FP32, 1, 1},
+    {"accumulate", false, false, true, false, 0, 0, BRC_FP32, 1, 1},
+    {"view, gap between members", false, true, false, true, 16, 128, BRC_FP32, 1, 1},
+    {"broadcast, view, accumulate", true, true, true, true, 0, 48, BRC_FP32, 1, 1},
+    {"tf32, bias", false, true, false, false, 0, 0, BRC_TF32, 1, 1},
+    {"tf32, broadcast, view, accumulate", true, true, true, true, 0, 48, BRC_TF32, 1, 1},
+    {"bf16, bias", false, true, false, false, 0, 0, BRC_BF16, 1, 1},
+    {"bf16, broadcast, view, accumulate", true, true, true, true, 0, 48, BRC_BF16, 1, 1},
+    {"bf16, wide pitch, gap between members", false, false, false, false, 16, 128, BRC_BF16, 1, 1},
+    {"fp16, bias", false, true, false, false, 0, 0, BRC_FP16, 1, 1},
+    {"fp16, scaled, broadcast, view, accumulate", true, true, true, true, 0, 48, BRC_FP16, 1024, 1},
+    {"fp16, subnormals", false, false, false, false, 0, 0, BRC_FP16, 1, 0x1p-18},
+    {"fp16, out of subnormals", false, false, false, false, 0, 0, BRC_FP16, 0x1p16, 0x1p-18},
+    {"fp16, saturating", false, false, false, false, 0, 0, BRC_FP16, 0x1p16, 1},
 };
+
+// Numbers of a factor that is a gradient.
+static double magnitude;
+static double gradient(void) { return testing_f32(magnitude * testing_normal()); }
 
 static void each_gemm(brc_op_kind kind, void (*one)(uint32_t rows, uint32_t in, uint32_t out, uint32_t members,
                                                     const gemm_variant *v)) {
@@ -318,14 +345,16 @@ static void each_gemm(brc_op_kind kind, void (*one)(uint32_t rows, uint32_t in, 
               gemm_shapes[s].out, members, gemm_variants[v].name);
         the.extra_pitch = gemm_variants[v].extra_pitch;
         the.extra_stride = gemm_variants[v].extra_stride;
+        magnitude = gemm_variants[v].magnitude;
         one(gemm_shapes[s].rows, gemm_shapes[s].in, gemm_shapes[s].out, members, &gemm_variants[v]);
       }
 }
 
 // An input of `cols` columns; as a view, out of the middle of a wider one.
-static brc_tensor *columns(const char *name, uint32_t members, uint32_t rows, uint32_t cols, bool view) {
-  if (!view) return tensor(INPUT, name, members, rows, cols, unit);
-  brc_tensor *wide = tensor(INPUT, name, members, rows, cols + 8, unit);
+static brc_tensor *columns(const char *name, uint32_t members, uint32_t rows, uint32_t cols, bool view,
+                           fill *f) {
+  if (!view) return tensor(INPUT, name, members, rows, cols, f);
+  brc_tensor *wide = tensor(INPUT, name, members, rows, cols + 8, f);
   // Beyond the view lies what must not be read.
   for (uint32_t e = 0; e < members; e++)
     for (uint32_t r = 0; r < rows; r++)
@@ -335,11 +364,11 @@ static brc_tensor *columns(const char *name, uint32_t members, uint32_t rows, ui
 }
 
 static void one_dense(uint32_t rows, uint32_t in, uint32_t out, uint32_t members, const gemm_variant *v) {
-  brc_tensor *x = columns("x", v->broadcast ? 1 : members, rows, in, v->view);
+  brc_tensor *x = columns("x", v->broadcast ? 1 : members, rows, in, v->view, gradient);
   brc_tensor *kernel = tensor(PARAM, "kernel", members, in, out, unit);
   brc_tensor *bias = v->bias ? tensor(PARAM, "bias", members, 1, out, unit) : NULL;
   brc_tensor *y = tensor(v->accumulate ? TOTAL : OUTPUT, "y", members, rows, out, v->accumulate ? unit : NULL);
-  set_floor(y, sqrt(in));  // of a sum of `in` products of unit normals
+  set_floor(y, sqrt(in) * v->magnitude);  // of a sum of `in` products of unit normals
   brc_op_params p = {.dense = {.m = rows,
                                .n = out,
                                .k = in,
@@ -351,18 +380,21 @@ static void one_dense(uint32_t rows, uint32_t in, uint32_t out, uint32_t members
                                .stride_a = stride_of(x),
                                .stride_b = stride_of(kernel),
                                .stride_c = stride_of(y),
-                               .stride_bias = bias ? stride_of(bias) : 0}};
+                               .stride_bias = bias ? stride_of(bias) : 0,
+                               .precision = v->precision,
+                               .scale_a = v->scale,
+                               .scale_b = 1}};
   finish((brc_tensor *[]){x, kernel, bias}, (brc_tensor *[]){y}, &p);
 }
 static void cases_dense(void) { each_gemm(BRC_OP_dense, one_dense); }
 
 static void one_dense_dx(uint32_t rows, uint32_t in, uint32_t out, uint32_t members, const gemm_variant *v) {
-  brc_tensor *dy = tensor(INPUT, "dy", members, rows, out, unit);
+  brc_tensor *dy = tensor(INPUT, "dy", members, rows, out, gradient);
   // As the actor's step reads the action's rows of the critic's first kernel.
   brc_tensor *kernel = tensor(PARAM, "kernel", members, v->view ? in + 9 : in, out, unit);
   brc_tensor *part = v->view ? brc_view_rows(the.program, kernel, 5, 5 + in) : kernel;
   brc_tensor *dx = tensor(v->accumulate ? TOTAL : OUTPUT, "dx", members, rows, in, v->accumulate ? unit : NULL);
-  set_floor(dx, sqrt(out));
+  set_floor(dx, sqrt(out) * v->magnitude);
   brc_op_params p = {.dense_dx = {.m = rows,
                                   .n = in,
                                   .k = out,
@@ -373,16 +405,19 @@ static void one_dense_dx(uint32_t rows, uint32_t in, uint32_t out, uint32_t memb
                                   .accumulate = v->accumulate,
                                   .stride_a = stride_of(dy),
                                   .stride_b = stride_of(part),
-                                  .stride_c = stride_of(dx)}};
+                                  .stride_c = stride_of(dx),
+                                  .precision = v->precision,
+                                  .scale_a = v->scale,
+                                  .scale_b = 1}};
   finish((brc_tensor *[]){dy, part}, (brc_tensor *[]){dx}, &p);
 }
 static void cases_dense_dx(void) { each_gemm(BRC_OP_dense_dx, one_dense_dx); }
 
 static void one_dense_dw(uint32_t rows, uint32_t in, uint32_t out, uint32_t members, const gemm_variant *v) {
-  brc_tensor *x = columns("x", v->broadcast ? 1 : members, rows, in, v->view);
-  brc_tensor *dy = tensor(INPUT, "dy", members, rows, out, unit);
+  brc_tensor *x = columns("x", v->broadcast ? 1 : members, rows, in, v->view, unit);
+  brc_tensor *dy = tensor(INPUT, "dy", members, rows, out, gradient);
   brc_tensor *dk = tensor(GRAD, "dK", members, in, out, v->accumulate ? unit : NULL);
-  set_floor(dk, sqrt(rows));
+  set_floor(dk, sqrt(rows) * v->magnitude);
   brc_op_params p = {.dense_dw = {.m = in,
                                   .n = out,
                                   .k = rows,
@@ -393,7 +428,10 @@ static void one_dense_dw(uint32_t rows, uint32_t in, uint32_t out, uint32_t memb
                                   .accumulate = v->accumulate,
                                   .stride_a = stride_of(x),
                                   .stride_b = stride_of(dy),
-                                  .stride_c = stride_of(dk)}};
+                                  .stride_c = stride_of(dk),
+                                  .precision = v->precision,
+                                  .scale_a = 1,
+                                  .scale_b = v->scale}};
   finish((brc_tensor *[]){x, dy}, (brc_tensor *[]){dk}, &p);
 }
 static void cases_dense_dw(void) { each_gemm(BRC_OP_dense_dw, one_dense_dw); }
@@ -623,7 +661,7 @@ static void cases_segment_sum(void) {
     for (int view = 0; view < 2; view++) {
       begin(BRC_OP_segment_sum, "rows %u cols %u tasks %u%s", shapes[s].rows, shapes[s].cols, shapes[s].tasks,
             view ? ", view" : "");
-      brc_tensor *x = columns("x", 1, shapes[s].rows, shapes[s].cols, view != 0);
+      brc_tensor *x = columns("x", 1, shapes[s].rows, shapes[s].cols, view != 0, unit);
       brc_tensor *task = random_tasks(shapes[s].rows, shapes[s].tasks);
       brc_tensor *out = tensor(OUTPUT, "out", 1, shapes[s].tasks, shapes[s].cols, NULL);
       set_floor(out, sqrt((double)shapes[s].rows / shapes[s].tasks + 1));
@@ -1147,11 +1185,31 @@ static void test_params32(void **state) {
               f.categorical_target.scale == 2);
 }
 
-int main(void) {
-  struct CMUnitTest tests[BRC_OP_COUNT + 1] = {
-      [BRC_OP_COUNT] = {.name = "params32", .test_func = test_params32}};
-  for (int i = 0; i < BRC_OP_COUNT; i++)
-    tests[i] = (struct CMUnitTest){
-        .name = brc_op_infos[i].name, .test_func = test_op, .initial_state = (void *)(intptr_t)i};
-  return testing_finish(cmocka_run_group_tests_name("ops", tests, NULL, NULL));
+static bool on_matrix_units(void) {
+  testing_device *devices;
+  const size_t count = testing_devices(&devices);
+  for (size_t k = 0; k < count; k++)
+    if (strstr(devices[k].label, "/coopmat")) return true;
+  return false;
+}
+
+// Names of ops as arguments: only these.
+int main(int argc, char **argv) {
+  struct CMUnitTest tests[BRC_OP_COUNT + 1];
+  size_t count = 0;
+  for (int i = 0; i < BRC_OP_COUNT; i++) {
+    bool wanted = argc == 1;
+    for (int a = 1; a < argc; a++) wanted |= strcmp(argv[a], brc_op_infos[i].name) == 0;
+    if (wanted)
+      tests[count++] = (struct CMUnitTest){
+          .name = brc_op_infos[i].name, .test_func = test_op, .initial_state = (void *)(intptr_t)i};
+  }
+  if (argc == 1) tests[count++] = (struct CMUnitTest){.name = "params32", .test_func = test_params32};
+  setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
+  int failed = _cmocka_run_group_tests("ops", tests, count, NULL, NULL);
+  for (int i = 0; i < BRC_PRECISION_COUNT; i++)
+    if (!precision_tested[i]) testing_skip("products in %s: no device offers them", brc_precision_names[i]);
+  if (!on_matrix_units())
+    testing_skip("products on matrix units: no Vulkan device has them (tools/newer_mesa run has)");
+  return testing_finish(failed || count == 0);
 }

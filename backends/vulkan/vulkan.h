@@ -12,6 +12,7 @@
 #ifndef BRC_VULKAN_H
 #define BRC_VULKAN_H
 #include "backends/backend.h"
+#include "graph/hazard.h"
 #define VK_NO_PROTOTYPES
 #include <vulkan/vulkan.h>
 
@@ -46,8 +47,8 @@ struct brc_buffer {
   VkBuffer handle;
   VkDeviceMemory memory;
   VkDeviceAddress address;
-  void *mapped;  // NULL where the memory is not host-visible
-  uint64_t elements;
+  void *mapped;  // NULL where the CPU cannot read the memory at full speed
+  uint64_t elements, bytes;
 };
 // Zero-filled; with slack of 64 elements behind it. `what` is for the message.
 brc_status vk_buffer_create(vk_device *d, const char *what, uint64_t elements, brc_buffer *out);
@@ -75,7 +76,8 @@ brc_status vk_pipeline_get(vk_device *d, const vk_pipeline_key *key, VkPipeline 
 
 //------------------------ 4. A compiled program -------------------------------
 // The smallest maximum that every Vulkan device has.
-#define VK_PUSH_BYTES 128
+#define VK_PUSH_BYTES  128
+#define VK_MAX_FOREIGN 4
 
 // One dispatch. An op has one or more, one behind the other.
 typedef struct vk_step {
@@ -84,13 +86,17 @@ typedef struct vk_step {
   uint32_t groups[3];
   uint32_t push_bytes;
   uint32_t push[VK_PUSH_BYTES / 4];
-  bool after_previous;  // reads what the op's previous step wrote
+  bool after_previous;                 // reads what the op's previous step wrote
+  brc_access foreign[VK_MAX_FOREIGN];  // operands that are not the op's (scratch): taken for read and written
+  int foreign_count;
+  bool barrier;  // one stands before it (vulkan.c)
 } vk_step;
 
 // Append a dispatch of `module` over `groups` work-groups of `local` work-items. Push constants: one 64-bit address per
 // operand in order (NULL: 0), then `params`, then `extra` uints, packed. groups[0] may be larger than the device's limit: it is folded
 // over y then, so shaders take group_index() (common.glsl) and return where it is behind the last; groups[1], groups[2]
-// must be 1 in that case.
+// must be 1 in that case. An operand that is none of the op's, such as scratch shared between ops, is ordered against all
+// other ops that touch the same storage; its storage needs a buffer.
 typedef struct vk_call {
   const char *module;
   const brc_tensor *operands[BRC_MAX_IN + BRC_MAX_OUT];
@@ -142,7 +148,9 @@ struct vk_device {
   VkPhysicalDeviceProperties properties;
   // What it can do beyond the minimum (false, 0 where the driver lacks it or our loader's headers do not know it).
   bool fp16, fp16_storage, bf16, coopmat, coopmat2, subgroup_size_control;
+  bool few_lanes;  // a CPU: work-groups are kept small
   uint32_t subgroup_size, subgroup_min, subgroup_max, shared_bytes;
+  uint64_t max_buffer, max_allocation;  // bytes
   vk_matrix_shape shapes[VK_MAX_SHAPES];
   uint32_t shape_count;
   const vk_gemm_provider *providers[VK_MAX_PROVIDERS + 1];  // to try in order

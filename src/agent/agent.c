@@ -200,9 +200,21 @@ static void descend(brc_agent *a, brc_program *p, const learner *l, brc_group *g
   brc_program_scope(p, NULL);
 }
 
+// A loss is a mean over the rows, so gradients of a row's activations are about 1/rows of a number between 1e-4 and 10 or so: of
+// probabilities spread over many atoms, of a value in -v_max .. v_max. Multiplied by 64 rows they lie in the middle of fp16's range,
+// 6e-5 (6e-8 with subnormals) to 65504; what is larger still saturates. Only factors of products are scaled, so that
+// gradients in memory, norms and moments do not know of it.
+static double fp16_grad_scale(uint32_t rows) {
+  double scale = 64;
+  for (uint32_t n = 1; n < rows; n *= 2) scale *= 2;
+  return scale;
+}
+
 // ALGORITHM.md section 2, top to bottom.
 static void build_learner(brc_agent *a, brc_program *p, const learner *l, bool taps) {
   const brc_agent_config *c = &a->config;
+  p->precision = a->precision;
+  if (a->precision == BRC_FP16) p->grad_scale = fp16_grad_scale(l->rows);
   brc_adam adam_c = {c->critic_lr, c->beta1, c->beta2, c->adam_eps, c->weight_decay};
   brc_adam adam_a = {c->actor_lr, c->beta1, c->beta2, c->adam_eps, c->weight_decay};
   brc_adam adam_t = {c->temperature_lr, c->temperature_beta1, c->temperature_beta2, c->adam_eps,
@@ -430,6 +442,7 @@ brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc
   a->config = *config;
   a->device = device;
   a->given_noise = flags.given_noise;
+  a->precision = flags.precision;
   brc_group_init(&a->critic, "critic", true);
   brc_group_init(&a->actor, "actor", false);
   brc_group_init(&a->temperature, "temperature", false);

@@ -94,6 +94,7 @@ typedef struct brc_agent {
   brc_program *update_program;
   brc_exec *update_exec;
   bool given_noise;  // the update's noise is an input, not Philox
+  brc_precision precision;
   struct brc_tap {
     const char *name;
     brc_tensor *t;
@@ -105,6 +106,8 @@ typedef struct brc_agent {
 typedef struct brc_agent_flags {
   bool given_noise;  // noise comes from brc_agent_write_noise (verify, tapes)
   bool taps;         // keep what golden cases expect of the first update
+  brc_precision
+      precision;  // of the products of updates; acting is always in float32, so that a policy is the same everywhere
 } brc_agent_flags;
 
 // `config` is resolved. Parameters are zero until brc_agent_init or a load.

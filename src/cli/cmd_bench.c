@@ -26,8 +26,8 @@ static double median(double *t, size_t count, double *least) {
 
 //------------------------ 1. Rates of a device ------------------------------------
 // Seconds of one product op of this kind and shape (batch members), median over about `budget_s`.
-static brc_status time_gemm(brc_device *d, brc_op_kind kind, uint32_t m, uint32_t n, uint32_t k, uint32_t batch,
-                            double budget_s, double *seconds) {
+static brc_status time_gemm(brc_device *d, brc_precision precision, brc_op_kind kind, uint32_t m, uint32_t n,
+                            uint32_t k, uint32_t batch, double budget_s, double *seconds) {
   const brc_backend *b = d->backend;
   uint32_t ar = kind == BRC_OP_dense_dw ? k : m, ac = kind == BRC_OP_dense_dw ? m : k,
            br = kind == BRC_OP_dense_dx ? n : k, bc = kind == BRC_OP_dense_dx ? k : n;
@@ -43,6 +43,7 @@ static brc_status time_gemm(brc_device *d, brc_op_kind kind, uint32_t m, uint32_
     brc_tensor *x = brc_external(p, &s[0], "a", 0, batch, ar, ac, pa, (uint64_t)ar * pa),
                *y = brc_external(p, &s[1], "b", 0, batch, br, bc, pb, (uint64_t)br * pb);
     brc_tensor *z = brc_external(p, &s[2], "c", 0, batch, m, n, pc, (uint64_t)m * pc);
+    p->precision = precision;
     if (kind == BRC_OP_dense) brc_dense(p, x, y, NULL);
     if (kind == BRC_OP_dense_dx) brc_dense_dx(p, x, y, z, false);
     if (kind == BRC_OP_dense_dw) brc_dense_dw(p, x, y, z, false);
@@ -139,8 +140,10 @@ typedef struct update_bench {
   uint64_t step;
 } update_bench;
 
-// One environment step's learning, as the trainer does it: draw, gather, send and update `utd` batches.
+// One environment step's learning, as the trainer does it: draw, gather, send and update `utd` batches. *submit_s: what the host
+// spent in handing the updates over, until each call returned.
 static brc_status learn(update_bench *x, double *submit_s) {
+  *submit_s = 0;
   uint32_t b = (uint32_t)x->agent->config.batch;
   brc_status st = brc_replay_sample(x->replay, x->utd * b, 1, ++x->step, 0, x->pairs);
   for (uint32_t u = 0; !st && u < x->utd; u++) {
@@ -253,9 +256,9 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
   if (rows < c->agent.batch) rows = (uint32_t)c->agent.batch;
   const brc_agent_config *a = &c->agent;
   brc_status st = brc_pool_create(&x.pool, (int)c->threads);
-  double began = brc_now_s(), submit = 0;
+  double began = brc_now_s();
   if (!st) st = brc_open_device(c, x.pool, &x.device);
-  if (!st) st = brc_agent_create(&x.agent, a, x.device, (brc_agent_flags){0});
+  if (!st) st = brc_agent_create(&x.agent, a, x.device, (brc_agent_flags){.precision = brc_train_precision(c)});
   double compiled = brc_now_s() - began;
   if (!st) st = brc_agent_init(x.agent);
   if (!st)
@@ -264,21 +267,24 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
   if (!st) st = fill_replay(x.replay, a, rows);
   x.batches = calloc(x.utd, sizeof *x.batches);
   x.pairs = calloc((size_t)x.utd * (size_t)a->batch * 2, sizeof *x.pairs);
-  double *times = calloc((size_t)o->reps, sizeof *times), least = 0, profiled = 0, gemm_s = 0, copy = 0;
-  if (!st && (!x.batches || !x.pairs || !times)) st = brc_fail(BRC_E_NOMEM, "out of memory");
+  double *times = calloc((size_t)o->reps, sizeof *times), *submits = calloc((size_t)o->reps, sizeof *submits),
+         least = 0, least_submit = 0, profiled = 0, gemm_s = 0, copy = 0;
+  if (!st && (!x.batches || !x.pairs || !times || !submits)) st = brc_fail(BRC_E_NOMEM, "out of memory");
   for (uint32_t u = 0; !st && u < x.utd; u++) st = brc_batch_create(x.agent, (uint32_t)a->batch, &x.batches[u]);
-  for (int i = 0; !st && i < 3; i++) st = learn(&x, &submit);
-  submit = 0;
+  for (int i = 0; !st && i < 3; i++) st = learn(&x, &submits[0]);
   for (int64_t i = 0; !st && i < o->reps; i++) {
     double t = brc_now_s();
-    st = learn(&x, &submit);
+    st = learn(&x, &submits[i]);
     times[i] = (brc_now_s() - t) / x.utd;
   }
   double ms = st ? NAN : 1e3 * median(times, (size_t)o->reps, &least);
+  double submit = st ? NAN : median(submits, (size_t)o->reps, &least_submit) / x.utd;
   cJSON *ops = st ? cJSON_CreateArray() : profile_rows(&x, (size_t)(o->reps < 10 ? o->reps : 10), &profiled);
   // Beside it what the device can do: a product of the update's own size, a copy.
   uint32_t w = (uint32_t)(a->width < 2048 ? a->width : 2048), b = (uint32_t)a->batch;
-  if (!st) st = time_gemm(x.device, BRC_OP_dense, b, w, w, (uint32_t)a->ensemble, 0.5, &gemm_s);
+  if (!st)
+    st =
+        time_gemm(x.device, brc_train_precision(c), BRC_OP_dense, b, w, w, (uint32_t)a->ensemble, 0.5, &gemm_s);
   if (!st) st = copy_rate(x.device, &copy);
   if (!st) {
     double flops = brc_program_gemm_flops(x.agent->update_program),
@@ -306,7 +312,7 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
                    {"gflops", flops / ms * 1e-6},
                    {"gflop_per_update", flops * 1e-9},
                    {"launches_per_update", (double)x.agent->update_program->op_count},
-                   {"host_submit_us", submit / (double)o->reps / x.utd * 1e6},
+                   {"submit_us", submit * 1e6},
                    {"compile_s", compiled},
                    {"device_gemm_gflops", gemm * 1e-9},
                    {"device_copy_gbytes_per_s", copy * 1e-9},
@@ -324,9 +330,9 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
           ms, least * 1e3, 1e3 / ms, flops / ms * 1e-6, flops * 1e-9);
       printf(
           "  device: products %.1f GFLOP/s at %u x %u x %u (%.0f%% reached over the whole update), copy %.1f "
-          "GB/s; %zu ops; compiled in %.2f s\n",
+          "GB/s; %zu ops, handed over in %.1f us; compiled in %.2f s\n",
           gemm * 1e-9, b, w, w, 100 * flops / (ms * 1e-3) / gemm, copy * 1e-9,
-          x.agent->update_program->op_count, compiled);
+          x.agent->update_program->op_count, submit * 1e6, compiled);
       print_profile(ops);
     }
     cJSON_AddItemToObject(r, "ops", ops);
@@ -342,6 +348,7 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
   free(x.batches);
   free(x.pairs);
   free(times);
+  free(submits);
   brc_replay_destroy(x.replay);
   brc_agent_free(x.agent);
   brc_device_close(x.device);
@@ -400,7 +407,7 @@ static brc_status bench_gemm(brc_train_config *c, const bench_options *o) {
         if (!o->m && l == 1) s = (shape){s.m, s.k, s.n, s.batch, s.what};
         if (!o->m && l == 2) s = (shape){s.k, s.n, s.m, s.batch, s.what};
         double t;
-        st = time_gemm(d, layouts[l].kind, s.m, s.n, s.k, s.batch, 0.3, &t);
+        st = time_gemm(d, brc_train_precision(c), layouts[l].kind, s.m, s.n, s.k, s.batch, 0.3, &t);
         if (st) break;
         double gf = 2e-9 * s.m * s.n * s.k * s.batch / t;
         if (!o->json)

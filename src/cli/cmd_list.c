@@ -7,6 +7,18 @@
 #include <stdio.h>
 #include <string.h>
 
+// The precisions of its products: as text with commas, or into a JSON array.
+static void list_precisions(const brc_device_info *d, char *text, size_t bytes, cJSON *array) {
+  size_t used = 0;
+  if (text) *text = 0;
+  for (int i = 0; i < BRC_PRECISION_COUNT; i++) {
+    if (!(d->precisions & 1u << i)) continue;
+    if (text)
+      used += (size_t)snprintf(text + used, bytes - used, "%s%s", used ? ", " : "", brc_precision_names[i]);
+    if (array) cJSON_AddItemToArray(array, cJSON_CreateString(brc_precision_names[i]));
+  }
+}
+
 brc_status brc_cmd_devices(int argc, char **argv) {
   bool json = false;
   const brc_option row = {"json", BRC_OPT_FLAG, 0, 0, 0, "false", NULL, "one JSON object"};
@@ -35,7 +47,10 @@ brc_status brc_cmd_devices(int argc, char **argv) {
         printf("            driver %s; %.1f GiB; %u compute units; %s%s%s\n", d->driver,
                (double)d->memory_bytes / (1 << 30), d->compute_units, d->is_cpu ? "CPU" : "GPU",
                d->fp16 ? ", fp16" : "", d->fp64 ? ", fp64" : "");
-        printf("            products: %s\n", d->gemm);
+        char precisions[32];
+        list_precisions(d, precisions, sizeof precisions, NULL);
+        printf("            products: %s; %s\n", d->gemm, precisions);
+        if (*d->details) printf("            %s\n", d->details);
         if (*d->pci || *d->uuid) printf("            %s %s\n", d->pci, d->uuid);
         if (*d->note) printf("            note: %s\n", d->note);
       }
@@ -52,7 +67,10 @@ brc_status brc_cmd_devices(int argc, char **argv) {
       cJSON_AddBoolToObject(x, "cpu", d->is_cpu);
       cJSON_AddBoolToObject(x, "fp16", d->fp16);
       cJSON_AddBoolToObject(x, "fp64", d->fp64);
+      cJSON_AddNumberToObject(x, "local_bytes", (double)d->local_bytes);
       cJSON_AddStringToObject(x, "gemm", d->gemm);
+      list_precisions(d, NULL, 0, cJSON_AddArrayToObject(x, "precisions"));
+      cJSON_AddStringToObject(x, "details", d->details);
       cJSON_AddStringToObject(x, "note", d->note);
       cJSON_AddItemToArray(devices, x);
     }

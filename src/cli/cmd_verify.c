@@ -94,6 +94,8 @@ brc_status brc_cmd_verify(int argc, char **argv) {
   if (!st && !count) st = brc_fail(BRC_E_USAGE, "which file? usage: brc verify FILE...");
   if (!st && *o.dump && count > 1)
     st = brc_fail(BRC_E_USAGE, "option --dump takes the results of one file, not of %zu", count);
+  if (!st && brc_train_precision(&c) != BRC_FP32)
+    st = brc_fail(BRC_E_USAGE, "option --precision: the cases' tolerances are those of fp32");
   brc_assets assets = {*c.assets ? c.assets : NULL};
   brc_device *device = NULL;
   brc_pool *pool = NULL;

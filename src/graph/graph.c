@@ -61,6 +61,8 @@ unsigned brc_op_params_to32(brc_op_kind kind, const brc_op_params *p, brc_op_par
 }
 
 //------------------------ 1. Program, tensors ---------------------------------
+const char *const brc_precision_names[BRC_PRECISION_COUNT] = {"fp32", "tf32", "bf16", "fp16"};
+
 uint32_t brc_pitch(uint32_t cols) { return cols <= 1 ? cols : BRC_ROUND_UP(cols, 16u); }
 
 uint64_t brc_tensor_elements(const brc_tensor *t) {

@@ -61,6 +61,7 @@ uint64_t brc_tensor_elements(const brc_tensor *t);  // from its first to behind 
 //------------------------ 2. Program ------------------------------------------
 // What the factors of products are rounded to; sums, and everything else, are float32.
 typedef enum brc_precision { BRC_FP32, BRC_TF32, BRC_BF16, BRC_FP16, BRC_PRECISION_COUNT } brc_precision;
+extern const char *const brc_precision_names[BRC_PRECISION_COUNT];  // "fp32", ...
 
 typedef struct brc_program {
   const char *name;

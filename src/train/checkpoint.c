@@ -112,6 +112,13 @@ static brc_status open_state(const char *path, brc_st_file **f) {
   return st;
 }
 
+brc_status brc_checkpoint_open(const char *run, brc_st_file **out) {
+  char state[2 * BRC_TEXT], rows[2 * BRC_TEXT];
+  paths(run, state, rows);
+  if (!brc_path_exists(state)) return brc_fail(BRC_E_NOT_FOUND, "'%s' has no checkpoint yet", run);
+  return open_state(state, out);
+}
+
 static brc_status take(const brc_st_file *f, const char *name, brc_st_dtype type, uint64_t count, void *out) {
   const brc_st_tensor *t;
   brc_status st = brc_st_need(f, type, count, &t, "%s", name);

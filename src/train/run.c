@@ -1,4 +1,4 @@
-// The run folder: config.json, log.csv (a row per evaluation), train.csv.
+// The run folder: config.json, log.csv (a row per evaluation), train.csv, TensorBoard events of the same names.
 #include "train/train.h"
 #include "base/file.h"
 #include <errno.h>
@@ -100,17 +100,6 @@ brc_status brc_run_read_config(const char *run, brc_train_config *c) {
 }
 
 //------------------------ 2. Logs -------------------------------------------------
-static brc_status append(const brc_trainer *t, const char *name, const char *header, const char *row) {
-  char path[2 * BRC_TEXT];
-  in_run(t, name, path);
-  bool fresh = !brc_path_exists(path);
-  FILE *f = fopen(path, "a");
-  if (!f) return brc_fail(BRC_E_IO, "%s: %s", path, strerror(errno));
-  bool bad = (fresh && fputs(header, f) < 0) || fputs(row, f) < 0;
-  bad |= fclose(f) != 0;
-  return bad ? brc_fail(BRC_E_IO, "%s: a row could not be written: %s", path, strerror(errno)) : BRC_OK;
-}
-
 // A growing line of text.
 typedef struct text {
   char *s;
@@ -130,6 +119,74 @@ static void put(text *x, const char *fmt, ...) {
     x->n += (size_t)n;
   }
   if (n >= 0) free(more);
+}
+
+// One row of a log: text for the CSV file; names and values for TensorBoard, without the first column, which is the step.
+typedef struct row {
+  text header, line;
+  brc_arena names_arena;
+  const char **names;
+  double *values;
+  size_t count, capacity;
+  bool failed;  // out of memory
+} row;
+
+// Decimals: of seconds 3, of whole numbers 0, else what a float32 holds. NaN, nothing to report yet, is an empty field.
+typedef enum column_kind { WHOLE, SECONDS, REAL } column_kind;
+static void add(row *r, column_kind kind, double value, const char *name, ...) BRC_PRINTF(4, 5);
+static void add(row *r, column_kind kind, double value, const char *name, ...) {
+  static const char *const formats[] = {"%.0f", "%.3f", "%.9g"};
+  char full[512], number[64] = "";
+  va_list ap;
+  va_start(ap, name);
+  vsnprintf(full, sizeof full, name, ap);
+  va_end(ap);
+  const char *format = formats[kind];
+  if (!isnan(value)) snprintf(number, sizeof number, format, value);
+  put(&r->header, "%s%s", r->header.n ? "," : "", full);
+  put(&r->line, "%s%s", r->count ? "," : "", number);
+  if (r->count == r->capacity) {
+    size_t more = 2 * r->capacity + 32;
+    const char **names = realloc(r->names, more * sizeof *names);
+    if (names) r->names = names;
+    double *values = realloc(r->values, more * sizeof *values);
+    if (values) r->values = values;
+    r->failed |= !names || !values;
+    if (r->failed) return;
+    r->capacity = more;
+  }
+  r->names[r->count] = brc_arena_printf(&r->names_arena, "%s", full);
+  r->failed |= !r->names[r->count];
+  r->values[r->count++] = value;
+}
+
+static brc_status append(const brc_trainer *t, const char *name, const row *r) {
+  char path[2 * BRC_TEXT];
+  in_run(t, name, path);
+  bool fresh = !brc_path_exists(path);
+  FILE *f = fopen(path, "a");
+  if (!f) return brc_fail(BRC_E_IO, "%s: %s", path, strerror(errno));
+  bool bad = (fresh && fputs(r->header.s, f) < 0) || fputs(r->line.s, f) < 0;
+  bad |= fclose(f) != 0;
+  return bad ? brc_fail(BRC_E_IO, "%s: a row could not be written: %s", path, strerror(errno)) : BRC_OK;
+}
+
+// Unless `st` tells of a failure, the row goes into its file and into the events (begun with the first row, so that a
+// finished run gets no new file). Freed either way.
+static brc_status finish(row *r, brc_trainer *t, const char *name, brc_status st) {
+  put(&r->header, "\n");
+  put(&r->line, "\n");
+  if (!st && (r->failed || !r->header.s || !r->line.s))
+    st = brc_fail(BRC_E_NOMEM, "out of memory for a row of %s", name);
+  if (!st) st = append(t, name, r);
+  if (!st && !t->events) st = brc_events_open(&t->events, t->config.run, t->first_step);
+  if (!st) st = brc_events_write(t->events, t->loop.step, r->names + 1, r->values + 1, r->count - 1);
+  free(r->header.s);
+  free(r->line.s);
+  free(r->names);
+  free(r->values);
+  brc_arena_free(&r->names_arena);
+  return st;
 }
 
 static double wall_s(const brc_trainer *t) { return t->wall_before_s + brc_now_s() - t->started_s; }
@@ -155,22 +212,26 @@ static brc_status inspect(brc_trainer *t, size_t task, brc_batch *b, double metr
   return st ? st : brc_agent_inspect(t->agent, b, step * t->config.task_count + task, metrics);
 }
 
+static void add_steps(row *r, const brc_trainer *t) {
+  add(r, WHOLE, (double)t->loop.step, "env_steps");
+  add(r, WHOLE, (double)t->loop.updates_done, "grad_steps");
+  add(r, SECONDS, wall_s(t), "wall_s");
+}
+
 brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
   static const char *const columns[] = {"eval_return",    "eval_success", "train_return", "train_success",
                                         "episode_length", "critic_loss",  "entropy",      "q_mean",
                                         "reward_scale",   "critic_gnorm"};
-  size_t n = t->config.task_count;
   bool learning = t->loop.updates_done > 0;
-  text header = {0}, row = {0};
+  row r = {0};
   brc_batch b = {0};
-  double alpha;
+  double alpha = NAN;
   brc_status st = brc_agent_alpha(t->agent, &alpha);
   if (!st && learning) st = brc_batch_create(t->agent, BRC_INSPECT_ROWS, &b);
-  put(&header, "env_steps,grad_steps,wall_s,device_s,alpha");
-  put(&row, "%llu,%llu,%.3f,%.3f,%.9g", (unsigned long long)t->loop.step,
-      (unsigned long long)t->loop.updates_done, wall_s(t),
-      t->loop.phase_s[BRC_PHASE_UPDATE] + t->loop.phase_s[BRC_PHASE_ACT], alpha);
-  for (size_t i = 0; !st && i < n; i++) {
+  add_steps(&r, t);
+  add(&r, SECONDS, t->loop.phase_s[BRC_PHASE_UPDATE] + t->loop.phase_s[BRC_PHASE_ACT], "device_s");
+  add(&r, REAL, alpha, "alpha");
+  for (size_t i = 0; !st && i < t->config.task_count; i++) {
     const brc_task_totals *now = &t->stats[i].total, *was = &t->logged[i];
     double m[BRC_METRIC_COUNT], e = now->episodes - was->episodes;
     for (int k = 0; k < BRC_METRIC_COUNT; k++) m[k] = NAN;
@@ -185,50 +246,22 @@ brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
                        m[BRC_METRIC_q_mean],
                        learning ? t->loop.denominators[i] : NAN,
                        m[BRC_METRIC_grad_norm_critic]};
-    for (size_t k = 0; k < BRC_COUNT(columns); k++) {
-      put(&header, ",%s/%s", columns[k], t->config.tasks[i]->name);
-      if (isnan(values[k]))
-        put(&row, ",");  // nothing to report yet
-      else
-        put(&row, ",%.9g", values[k]);
-    }
+    for (size_t k = 0; k < BRC_COUNT(columns); k++)
+      add(&r, REAL, values[k], "%s/%s", columns[k], t->config.tasks[i]->name);
     t->logged[i] = *now;
   }
-  put(&header, "\n");
-  put(&row, "\n");
-  if (!st)
-    st = header.s && row.s ? append(t, "log.csv", header.s, row.s)
-                           : brc_fail(BRC_E_NOMEM, "out of memory for a log row");
-  free(header.s);
-  free(row.s);
   brc_batch_free(&b);
-  return st;
+  return finish(&r, t, "log.csv", st);
 }
 
 brc_status brc_run_log_train(brc_trainer *t) {
-  text header = {0}, row = {0};
-  put(&header, "env_steps,grad_steps,wall_s");
-  put(&row, "%llu,%llu,%.3f", (unsigned long long)t->loop.step, (unsigned long long)t->loop.updates_done,
-      wall_s(t));
-  for (int m = 0; m < BRC_METRIC_COUNT; m++) {
-    put(&header, ",%s", brc_metric_names[m]);
-    if (t->loop.updates_done)
-      put(&row, ",%.9g", t->loop.metrics[m]);
-    else
-      put(&row, ",");
-  }
   static const char *const phases[] = {"act_s", "env_s", "data_s", "update_s"};
-  for (int i = 0; i < 4; i++) {
-    put(&header, ",%s", phases[i]);
-    put(&row, ",%.3f", t->loop.phase_s[i]);
-  }
-  put(&header, "\n");
-  put(&row, "\n");
-  brc_status st = header.s && row.s ? append(t, "train.csv", header.s, row.s)
-                                    : brc_fail(BRC_E_NOMEM, "out of memory for a log row");
-  free(header.s);
-  free(row.s);
-  return st;
+  row r = {0};
+  add_steps(&r, t);
+  for (int m = 0; m < BRC_METRIC_COUNT; m++)
+    add(&r, REAL, t->loop.updates_done ? t->loop.metrics[m] : NAN, "%s", brc_metric_names[m]);
+  for (size_t i = 0; i < BRC_COUNT(phases); i++) add(&r, SECONDS, t->loop.phase_s[i], "%s", phases[i]);
+  return finish(&r, t, "train.csv", BRC_OK);
 }
 
 // Keep the header and the rows up to `step`; a half-written last row goes too. *wall: that of the last row kept.
@@ -254,6 +287,7 @@ static brc_status rewind_file(const brc_trainer *t, const char *name, uint64_t s
 }
 
 brc_status brc_run_rewind(brc_trainer *t) {
+  t->first_step = t->loop.step;
   brc_status st = rewind_file(t, "log.csv", t->loop.step, &t->wall_before_s);
   return st ? st : rewind_file(t, "train.csv", t->loop.step, &t->wall_before_s);
 }

@@ -1,12 +1,12 @@
 #include "train/train.h"
 #include "base/file.h"
 #include "base/philox.h"
+#include "train/progress.h"
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 //------------------------ 1. Options --------------------------------------------
 #define X(type_, field_, name_, lo_, hi_, default_, help_) \
@@ -23,7 +23,7 @@ const brc_option brc_train_options[] = {
      "one JSON object on standard output, nothing else there"}};
 const size_t brc_train_option_count = BRC_COUNT(brc_train_options);
 const brc_option brc_device_option_rows[] = {
-    TEXT("backend", backend, "auto", "auto|host|opencl",
+    TEXT("backend", backend, "auto", "auto|host|opencl|vulkan",
          "where the networks run; auto: a GPU if there is one, else host"),
     TEXT("device", device, "0", NULL, "device of the backend: number, PCI address or UUID (brc devices)"),
     TEXT("precision", precision, "fp32", "fp32|tf32|bf16|fp16", "inputs of matrix products"),
@@ -58,11 +58,29 @@ static brc_status device_index(const brc_backend *b, const char *text, int *inde
       b->name);
 }
 
+brc_precision brc_train_precision(const brc_train_config *c) {
+  brc_precision p = BRC_FP32;
+  for (int i = 0; i < BRC_PRECISION_COUNT; i++)
+    if (!strcmp(c->precision, brc_precision_names[i])) p = (brc_precision)i;
+  return p;
+}
+
+static brc_status check_precision(const brc_device *d, brc_precision precision) {
+  if (d->info.precisions >> precision & 1) return BRC_OK;
+  char have[64] = "";
+  for (int i = 0; i < BRC_PRECISION_COUNT; i++)
+    if (d->info.precisions >> i & 1)
+      snprintf(have + strlen(have), sizeof have - strlen(have), "%s%s", *have ? ", " : "",
+               brc_precision_names[i]);
+  return brc_fail(BRC_E_UNSUPPORTED,
+                  "option --precision: device %d of backend %s (%s) has no products in %s%s; it offers %s%s%s",
+                  d->info.index, d->info.backend, d->info.name, brc_precision_names[precision],
+                  precision == BRC_TF32 && !strcmp(d->info.backend, "vulkan") ? ", nor has Vulkan" : "", have,
+                  *d->info.note ? "; " : "", d->info.note);
+}
+
 brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out) {
-  if (strcmp(c->precision, "fp32"))
-    return brc_fail(BRC_E_UNSUPPORTED,
-                    "option --precision: %s is not available in this version on any backend; use fp32",
-                    c->precision);
+  *out = NULL;
   brc_device_options o = {.threads = (int)c->threads, .gemm = *c->gemm ? c->gemm : NULL, .pool = pool};
   char *end;
   long index = strtol(c->device, &end, 10);
@@ -70,10 +88,16 @@ brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device
   if (end == c->device || *end || index < 0 || index > 4096) {
     const brc_backend *b = brc_backend_find(c->backend);
     if (!b) return brc_fail(BRC_E_USAGE, "option --device: '%s' needs --backend", c->device);
-    brc_status st = device_index(b, c->device, &i);
+    const brc_status st = device_index(b, c->device, &i);
     if (st) return st;
   }
-  return brc_device_open(out, c->backend, i, &o);
+  brc_status st = brc_device_open(out, c->backend, i, &o);
+  if (!st) st = check_precision(*out, brc_train_precision(c));
+  if (st && *out) {
+    brc_device_close(*out);
+    *out = NULL;
+  }
+  return st;
 }
 
 brc_status brc_train_add_tasks(brc_train_config *c, const char *name) {
@@ -181,7 +205,9 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
     st = brc_normalizer_create(
         &t->normalizer,
         &(brc_normalizer_config){.tasks = (uint32_t)a->tasks, .discount = a->discount, .paper = paper});
-  if (!st) st = brc_agent_create(&t->agent, a, t->device, (brc_agent_flags){.taps = paper});
+  if (!st)
+    st = brc_agent_create(&t->agent, a, t->device,
+                          (brc_agent_flags){.taps = paper, .precision = brc_train_precision(&t->config)});
   brc_world world = {
       .self = t, .random_action = random_action, .step = step_tasks, .reset = reset_task, .sample = sample};
   brc_loop_config lc = {
@@ -201,6 +227,7 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
 void brc_trainer_free(brc_trainer *t) {
   if (!t) return;
   if (t->looping) brc_loop_free(&t->loop);
+  brc_events_close(t->events);
   brc_agent_free(t->agent);
   brc_normalizer_destroy(t->normalizer);
   brc_replay_destroy(t->replay);
@@ -287,61 +314,37 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
 }
 
 //------------------------ 5. The run ---------------------------------------------
-static void progress(brc_trainer *t, uint64_t first, double since, const brc_eval_result *eval, bool line) {
-  if (t->config.quiet) return;
-  bool terminal = isatty(STDERR_FILENO);
-  if (!terminal && !line) return;
-  double s = brc_now_s() - since, done = (double)(t->loop.step - first), rate = s > 0 ? done / s : 0;
-  double left = rate > 0 ? (double)((uint64_t)t->config.steps - t->loop.step) / rate : 0;
-  fprintf(stderr, "%sstep %llu/%lld  %.0f steps/s  ETA %d:%02d:%02d  alpha %.3g ", terminal ? "\r\033[K" : "",
-          (unsigned long long)t->loop.step, (long long)t->config.steps, rate, (int)(left / 3600),
-          (int)(left / 60) % 60, (int)left % 60, t->loop.metrics[BRC_METRIC_temperature]);
-  for (size_t i = 0; i < t->config.task_count && i < 4; i++) {
-    if (eval)
-      fprintf(stderr, " %s eval %.4g", t->config.tasks[i]->name, eval[i].return_mean);
-    else
-      fprintf(stderr, " %s %.4g", t->config.tasks[i]->name, t->stats[i].last_return);
-  }
-  if (t->config.task_count > 4) fprintf(stderr, " ...");
-  if (!terminal || line) fprintf(stderr, "\n");
-  fflush(stderr);
-}
-
-static brc_status evaluate_and_log(brc_trainer *t, uint64_t first, double since) {
+static brc_status evaluate_and_log(brc_trainer *t, brc_progress *p) {
   size_t n = t->config.task_count;
   brc_eval_result *eval = calloc(n, sizeof *eval);
   if (!eval) return brc_fail(BRC_E_NOMEM, "out of memory");
   brc_status st = brc_evaluate(t->agent, t->config.tasks, n, (uint32_t)t->config.eval_episodes,
                                eval_seed(t->config.agent.seed, t->loop.step), &t->assets, t->pool, eval);
   if (!st) st = brc_run_log_eval(t, eval);
-  if (!st) progress(t, first, since, eval, true);
+  if (!st) brc_progress_eval(p, eval);
   free(eval);
   return st;
 }
 
 brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop) {
   const brc_train_config *c = &t->config;
-  uint64_t end = (uint64_t)c->steps, first = t->loop.step, saved = t->loop.step;
-  double since = brc_now_s(), shown = since, plain = since;
+  uint64_t end = (uint64_t)c->steps, saved = t->loop.step;
+  brc_progress p;
+  brc_progress_begin(&p, t);
   brc_status st = BRC_OK;
   while (!st && t->loop.step < end && !(stop && *stop)) {
     st = brc_loop_step(&t->loop);
     if (st) break;
     uint64_t i = t->loop.step;
     if (i % (uint64_t)c->log_interval == 0) st = brc_run_log_train(t);
-    if (!st && c->eval_interval && i % (uint64_t)c->eval_interval == 0) st = evaluate_and_log(t, first, since);
+    if (!st && c->eval_interval && i % (uint64_t)c->eval_interval == 0) st = evaluate_and_log(t, &p);
     if (!st && (i % (uint64_t)c->checkpoint_interval == 0 || brc_replay_must_save(t->replay))) {
       st = brc_checkpoint_save(t);
       saved = i;
     }
-    double now = brc_now_s();
-    if (now - shown > 0.5) {
-      bool line = now - plain > 30 && !isatty(STDERR_FILENO);
-      progress(t, first, since, NULL, line);
-      shown = now;
-      if (line) plain = now;
-    }
+    brc_progress_step(&p);
   }
+  brc_progress_end(&p);
   if (!st && t->loop.step != saved) st = brc_checkpoint_save(t);
   if (!st && stop && *stop && t->loop.step < end)
     return brc_fail(BRC_E_STOPPED, "stopped at step %llu; go on with: brc train --resume %s",

@@ -3,6 +3,7 @@
 #define BRC_TRAIN_H
 #include "envs/env.h"
 #include "train/loop.h"
+#include "train/tensorboard.h"
 #include <stdio.h>
 
 //------------------------ 1. Options --------------------------------------------
@@ -43,6 +44,7 @@ extern const size_t brc_train_option_count, brc_device_option_count;
 brc_option_set brc_train_option_set(brc_train_config *c);
 // Backend, device, threads, GEMM provider and precision of a configuration.
 brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out);
+brc_precision brc_train_precision(const brc_train_config *c);  // of updates: what --precision says
 // Add the tasks that `name` stands for (a task or a benchmark).
 brc_status brc_train_add_tasks(brc_train_config *c, const char *name);
 // Dimensions from the tasks, then every check of the whole. E_USAGE or E_VALUE names the option.
@@ -74,6 +76,8 @@ typedef struct brc_trainer {
   brc_task_totals *logged;  // totals at the last row of log.csv: a row tells what came since
   double wall_before_s;     // wall time of the run's earlier parts
   double started_s;
+  uint64_t first_step;  // done when this process took over
+  brc_events *events;   // NULL until the first row of a log
 } brc_trainer;
 
 // Everything but the networks' values: device, agent, replay, environments. `config` is resolved and copied.
@@ -97,14 +101,16 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
 brc_status brc_checkpoint_save(brc_trainer *t);
 brc_status brc_checkpoint_load(brc_trainer *t);
 bool brc_checkpoint_exists(const char *run);
+// The state file of RUN's last checkpoint, its format checked. E_NOT_FOUND: there is none yet.
+brc_status brc_checkpoint_open(const char *run, brc_st_file **out);
 // Parameters only, for evaluation: the agent of RUN's configuration on `device`.
 brc_status brc_checkpoint_load_agent(brc_agent *agent, const char *run, uint64_t *step);
 
 //------------------------ 5. Run folder -----------------------------------------
-brc_status brc_run_create(brc_trainer *t, int argc, char **argv);      // config.json, log.csv, train.csv
+brc_status brc_run_create(brc_trainer *t, int argc, char **argv);      // config.json
 brc_status brc_run_read_config(const char *run, brc_train_config *c);  // tasks and options of config.json
 bool brc_run_exists(const char *run);
-brc_status brc_run_rewind(brc_trainer *t);  // drop log rows behind the checkpoint
+brc_status brc_run_rewind(brc_trainer *t);  // drop log rows behind the checkpoint, here or in the next events
 brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval);  // a row of log.csv
 brc_status brc_run_log_train(brc_trainer *t);                              // a row of train.csv
 

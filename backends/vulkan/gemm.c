@@ -1,0 +1,375 @@
+// Providers of products: rows of a table (where can it run, which products, how to append its dispatches).
+//   coopmat  shaders/gemm_coopmat.comp: fp16 and bf16 on matrix units; off until its products are seen to be right
+//   tiled    shaders/gemm.comp: float32, everywhere. BRC_EMULATE_PRECISION=1, for tests: the other precisions too, their
+//            rounding done in software
+// Vulkan has no tf32: no provider takes it but by emulation.
+#ifdef BRC_HAVE_VULKAN
+#include "backends/vulkan/vulkan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/philox.h"
+
+// Bits of the shaders' FLAGS.
+enum { TRANSPOSED_A = 1, TRANSPOSED_B = 2, VECTORS_A = 4, VECTORS_B = 8, SCALED = 16, SUBGROUPS_N = 8 };
+
+static uint64_t up(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+
+// Four neighbours of an operand lie on 16 bytes, as buffers do, in every row and member.
+static bool quads(const brc_tensor *t, uint32_t ld, uint32_t stride) {
+  return t->offset % 4 == 0 && ld % 4 == 0 && stride % 4 == 0;
+}
+
+static uint32_t flags_of(const vk_gemm *g) {
+  return (g->ta ? TRANSPOSED_A : 0) | (g->tb ? TRANSPOSED_B : 0) |
+         (quads(g->a, g->p.lda, g->p.stride_a) ? VECTORS_A : 0) |
+         (quads(g->b, g->p.ldb, g->p.stride_b) ? VECTORS_B : 0) |
+         (g->p.scale_a != 1 || g->p.scale_b != 1 ? SCALED : 0);
+}
+
+// Compute units, or a guess where the driver does not tell.
+static uint32_t units_of(const vk_device *d) {
+  return d->base.info.compute_units ? d->base.info.compute_units : 32;
+}
+
+static uint64_t tiles_of(const vk_gemm *g, uint32_t tile_m, uint32_t tile_n) {
+  return up(g->p.m, tile_m) * up(g->p.n, tile_n) * g->p.batch;
+}
+
+static vk_call call_of(const vk_gemm *g, const char *module, uint32_t tile_m, uint32_t tile_n, uint32_t local) {
+  return (vk_call){.module = module,
+                   .operands = {g->a, g->b, g->bias, g->c},
+                   .operand_count = 4,
+                   .params = &g->p,
+                   .params_bytes = sizeof g->p,
+                   .groups = {up(g->p.n, tile_n), up(g->p.m, tile_m), g->p.batch},
+                   .local = local};
+}
+
+//------------------------ 1. tiled ---------------------------------------------
+// Tiles in the order of preference: larger ones read less, but must be enough for all compute units. The last is for thin
+// products: its work-items share the sum over k.
+static const struct tiled_shape {
+  const char *module;
+  uint32_t tile, side, slices, step_k;
+  uint32_t per_unit;  // work-groups that a compute unit wants
+} tiled_shapes[] = {{"gemm_8x8", 128, 16, 1, 16, 1},
+                    {"gemm_4x4", 64, 16, 1, 16, 1},
+                    {"gemm_4x4", 32, 8, 1, 16, 2},
+                    {"gemm_4x4", 16, 4, 16, 64, 0}};
+
+// For CPUs' drivers, to which barriers cost more than reading: few work-items that do much each.
+static const struct tiled_shape tiled_few = {"gemm_8x8", 32, 4, 1, 16, 0};
+
+static bool env_is_one(const char *name) {
+  const char *on = getenv(name);
+  return on && !strcmp(on, "1");
+}
+static bool emulating(void) { return env_is_one("BRC_EMULATE_PRECISION"); }
+
+static bool tiled_device(const vk_device *d) {
+  (void)d;
+  return true;
+}
+
+static bool tiled_takes(const vk_device *d, const vk_gemm *g) {
+  (void)d;
+  return g->p.precision == BRC_FP32 || emulating();
+}
+
+static brc_status tiled_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
+  const vk_device *d = vk_exec_device(x);
+  const struct tiled_shape *s = d->few_lanes ? &tiled_few : tiled_shapes;
+  while (tiles_of(g, s->tile, s->tile) < (uint64_t)s->per_unit * units_of(d)) s++;
+  vk_call c = call_of(g, s->module, s->tile, s->tile, s->side * s->side * s->slices);
+  const uint32_t constants[] = {s->side, s->slices, s->step_k, flags_of(g), g->p.precision};
+  memcpy(c.constants, constants, sizeof constants);
+  c.constant_count = BRC_COUNT(constants);
+  return vk_call_add(x, op, &c);
+}
+
+//------------------------ 2. coopmat -------------------------------------------
+// Tiles in the order of preference, and the grid of subgroups that share one.
+static const struct coopmat_tile {
+  uint32_t m, n, subgroups_m, subgroups_n;
+} coopmat_tiles[] = {{128, 128, 2, 4}, {64, 64, 2, 2}, {32, 32, 2, 2}};
+#define COOPMAT_STEP_K 32u
+
+// Intel's matrix units want narrow subgroups where its compilers default to wide ones.
+static uint32_t coopmat_subgroup(const vk_device *d) {
+  const bool intel = d->properties.vendorID == 0x8086;
+  return intel && d->subgroup_min <= 16 && 16 <= d->subgroup_max ? 16 : d->subgroup_size;
+}
+
+static uint32_t coopmat_shared_bytes(const struct coopmat_tile *t, const vk_matrix_shape *s) {
+  // Rows of k or of the tile, 8 elements to spare in each, whichever is more; two copies of two bytes.
+  const uint32_t by_k = COOPMAT_STEP_K + 8, m = t->m * by_k, n = t->n * by_k;
+  const uint32_t m_along = COOPMAT_STEP_K * (t->m + 8), n_along = COOPMAT_STEP_K * (t->n + 8);
+  return 4 * ((m > m_along ? m : m_along) + (n > n_along ? n : n_along)) +
+         4 * t->subgroups_m * t->subgroups_n * s->m * s->n;
+}
+
+// Can subgroups of this device hold such a tile in matrices of such a shape?
+static bool coopmat_fits(const vk_device *d, const struct coopmat_tile *t, const vk_matrix_shape *s) {
+  const uint32_t subgroup = coopmat_subgroup(d), lanes = subgroup * t->subgroups_m * t->subgroups_n;
+  const uint32_t part_m = t->m / t->subgroups_m, part_n = t->n / t->subgroups_n;
+  return part_m % s->m == 0 && part_n % s->n == 0 && COOPMAT_STEP_K % s->k == 0 && s->n % 4 == 0 &&
+         s->m % 4 == 0 && s->k % 4 == 0 && lanes <= d->base.info.max_work_group &&
+         lanes <= t->m * COOPMAT_STEP_K / 4 && coopmat_shared_bytes(t, s) <= d->shared_bytes &&
+         part_m * part_n <= 64 * subgroup;  // registers of each lane for sums
+}
+
+// The largest shape of matrices that fits; NULL if none does.
+static const vk_matrix_shape *coopmat_shape(const vk_device *d, const struct coopmat_tile *t,
+                                            brc_precision type) {
+  const vk_matrix_shape *best = NULL;
+  for (uint32_t i = 0; i < d->shape_count; i++) {
+    const vk_matrix_shape *s = &d->shapes[i];
+    if (s->type == type && coopmat_fits(d, t, s) && (!best || s->m * s->n * s->k > best->m * best->n * best->k))
+      best = s;
+  }
+  return best;
+}
+
+// The first tile that fits, of which there are enough for all compute units and which is not mostly edge; else the smallest
+// that fits.
+static const struct coopmat_tile *coopmat_tile(const vk_device *d, const vk_gemm *g) {
+  const struct coopmat_tile *chosen = NULL;
+  for (size_t i = 0; i < BRC_COUNT(coopmat_tiles); i++) {
+    const struct coopmat_tile *t = &coopmat_tiles[i];
+    if (!coopmat_shape(d, t, g->p.precision)) continue;
+    chosen = t;
+    if (2 * g->p.m > t->m && 2 * g->p.n > t->n && tiles_of(g, t->m, t->n) >= units_of(d)) break;
+  }
+  return chosen;
+}
+
+static bool coopmat_type(const vk_device *d, brc_precision type) {
+  for (size_t i = 0; i < BRC_COUNT(coopmat_tiles); i++)
+    if (coopmat_shape(d, &coopmat_tiles[i], type)) return true;
+  return false;
+}
+
+static bool coopmat_device(const vk_device *d) {
+  return d->coopmat && d->subgroup_size_control && (coopmat_type(d, BRC_FP16) || coopmat_type(d, BRC_BF16));
+}
+
+static bool coopmat_takes(const vk_device *d, const vk_gemm *g) {
+  return (g->p.precision == BRC_FP16 || g->p.precision == BRC_BF16) && coopmat_type(d, g->p.precision);
+}
+
+static brc_status coopmat_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
+  const vk_device *d = vk_exec_device(x);
+  const struct coopmat_tile *t = coopmat_tile(d, g);
+  const vk_matrix_shape *s = coopmat_shape(d, t, g->p.precision);
+  const uint32_t subgroup = coopmat_subgroup(d);
+  vk_call c = call_of(g, g->p.precision == BRC_FP16 ? "gemm_coopmat_fp16" : "gemm_coopmat_bf16", t->m, t->n,
+                      subgroup * t->subgroups_m * t->subgroups_n);
+  const uint32_t constants[] = {t->m, t->n, t->subgroups_m, flags_of(g) | t->subgroups_n << SUBGROUPS_N, s->m,
+                                s->n, s->k};
+  memcpy(c.constants, constants, sizeof constants);
+  c.constant_count = BRC_COUNT(constants);
+  c.subgroup_size = subgroup;
+  return vk_call_add(x, op, &c);
+}
+
+//------------------------ 3. Trust ---------------------------------------------
+// Matrix units are off until a random product of every tile and layout is right. Factors are small integers, so that nothing
+// is rounded and the result is exact, whatever the order of the sums.
+enum { NN, NT, TN, LAYOUTS, A = 0, B, C, BIAS, OPERANDS, CHECK_K = 40 };
+static const char *const layout_names[LAYOUTS] = {"nn", "nt", "tn"};
+
+typedef struct product_check {
+  vk_device *d;
+  brc_precision precision;
+  uint32_t m, n;
+  brc_program *program;
+  brc_exec *exec;
+  brc_storage storage[LAYOUTS][OPERANDS];
+  brc_tensor *tensor[LAYOUTS][OPERANDS];
+} product_check;
+
+// What element i of an operand is before the product.
+static float number(int layout, int operand, uint64_t i) {
+  return (float)(brc_philox((uint32_t)i, 0, 0, 0, (uint32_t)layout, (uint32_t)operand).x % 17) - 8;
+}
+
+static brc_status check_operand(product_check *k, int layout, int operand, uint32_t rows, uint32_t cols) {
+  const brc_backend *backend = k->d->base.backend;
+  brc_storage *s = &k->storage[layout][operand];
+  *s = (brc_storage){.name = "check", .elements = (uint64_t)rows * brc_pitch(cols)};
+  k->tensor[layout][operand] = brc_external(k->program, s, s->name, 0, 1, rows, cols, brc_pitch(cols), 0);
+  float *data = malloc(s->elements * sizeof *data);
+  brc_status st = data ? brc_storage_alloc(&k->d->base, s) : brc_fail(BRC_E_NOMEM, "out of memory");
+  for (uint64_t i = 0; !st && i < s->elements; i++) data[i] = number(layout, operand, i);
+  if (!st) st = backend->write(&k->d->base, s->buffer, 0, s->elements, data, false);
+  free(data);
+  return st;
+}
+
+// A dense layer's three products, one of them with a bias, one added to what is there; gradients scaled as in training.
+static brc_status check_add(product_check *k, int layout) {
+  static const brc_op_kind kinds[LAYOUTS] = {BRC_OP_dense, BRC_OP_dense_dx, BRC_OP_dense_dw};
+  const bool ta = layout == TN, tb = layout == NT;
+  brc_status st = check_operand(k, layout, A, ta ? CHECK_K : k->m, ta ? k->m : CHECK_K);
+  if (!st) st = check_operand(k, layout, B, tb ? k->n : CHECK_K, tb ? CHECK_K : k->n);
+  if (!st) st = check_operand(k, layout, C, k->m, k->n);
+  if (!st && layout == NN) st = check_operand(k, layout, BIAS, 1, k->n);
+  if (st) return st;
+  brc_tensor *const *t = k->tensor[layout];
+  const float scale = k->precision == BRC_FP16 ? 16 : 1;
+  const brc_op_params params = {.dense = {.m = k->m,
+                                          .n = k->n,
+                                          .k = CHECK_K,
+                                          .batch = 1,
+                                          .lda = t[A]->pitch,
+                                          .ldb = t[B]->pitch,
+                                          .ldc = t[C]->pitch,
+                                          .accumulate = layout == NT,
+                                          .precision = k->precision,
+                                          .scale_a = layout == NT ? scale : 1,
+                                          .scale_b = layout == TN ? scale : 1}};
+  brc_op_add(k->program, kinds[layout], (brc_tensor *[]){t[A], t[B], t[BIAS]}, (brc_tensor *[]){t[C]}, &params);
+  return BRC_OK;
+}
+
+// Every fifth row against the sum on the CPU: that is every row of a matrix unit's shape, in one of a tile's matrices.
+static brc_status check_compare(product_check *k, int layout) {
+  brc_tensor *const *t = k->tensor[layout];
+  const brc_storage *s = k->storage[layout];
+  const bool ta = layout == TN, tb = layout == NT;
+  float *got = malloc((s[C].elements + s[B].elements) * sizeof *got), *b = got + s[C].elements;
+  brc_status st = got ? k->d->base.backend->read(&k->d->base, s[C].buffer, 0, s[C].elements, got)
+                      : brc_fail(BRC_E_NOMEM, "out of memory");
+  for (uint64_t i = 0; !st && i < s[B].elements; i++) b[i] = number(layout, B, i);
+  for (uint32_t r = (uint32_t)layout; !st && r < k->m; r += 5) {
+    float a[CHECK_K];
+    for (uint32_t j = 0; j < CHECK_K; j++)
+      a[j] = number(layout, A, ta ? (uint64_t)j * t[A]->pitch + r : (uint64_t)r * t[A]->pitch + j);
+    for (uint32_t c = 0; !st && c < k->n; c++) {
+      const uint64_t at = (uint64_t)r * t[C]->pitch + c;
+      float want = layout == NN ? number(layout, BIAS, c) : layout == NT ? number(layout, C, at) : 0;
+      for (uint32_t j = 0; j < CHECK_K; j++)
+        want += a[j] * b[tb ? (uint64_t)c * t[B]->pitch + j : (uint64_t)j * t[B]->pitch + c];
+      if (got[at] != want)
+        st = brc_fail(BRC_E_VALUE, "%s %ux%ux%u: %g in row %u column %u, not %g", layout_names[layout], k->m,
+                      k->n, CHECK_K, got[at], r, c, want);
+    }
+  }
+  free(got);
+  return st;
+}
+
+// Products that take the given tile, with edges on both sides.
+static brc_status check_tile(vk_device *d, brc_precision precision, const struct coopmat_tile *t) {
+  product_check k = {.d = d, .precision = precision, .m = t->m - 3, .n = t->n * units_of(d) - 3};
+  brc_status st = brc_program_create(&k.program, "check of products");
+  for (int l = 0; !st && l < LAYOUTS; l++) st = check_add(&k, l);
+  if (!st) st = brc_program_finish(k.program);
+  if (!st) st = d->base.backend->compile(&d->base, k.program, &k.exec);
+  if (!st) st = d->base.backend->run(&d->base, k.exec, 1);
+  for (int l = 0; !st && l < LAYOUTS; l++) st = check_compare(&k, l);
+  if (k.exec) d->base.backend->exec_free(&d->base, k.exec);
+  for (int l = 0; l < LAYOUTS; l++)
+    for (int i = 0; i < OPERANDS; i++) brc_storage_release(&d->base, &k.storage[l][i]);
+  brc_program_free(k.program);
+  return st;
+}
+
+// Check the precisions of the matrix units on an open device; a wrong one is refused, by name.
+static void coopmat_check(vk_device *d) {
+  static const brc_precision types[] = {BRC_BF16, BRC_FP16};
+  brc_device_info *info = &d->base.info;
+  for (size_t i = 0; i < BRC_COUNT(types); i++) {
+    brc_status st = BRC_OK;
+    for (size_t t = 0; !st && t < BRC_COUNT(coopmat_tiles); t++)
+      if (coopmat_shape(d, &coopmat_tiles[t], types[i])) st = check_tile(d, types[i], &coopmat_tiles[t]);
+    if (!st) continue;
+    const size_t used = strlen(info->note);
+    snprintf(info->note + used, sizeof info->note - used, "%scoopmat refused for %s: %s", used ? "; " : "",
+             brc_precision_names[types[i]], brc_error());
+    // Its shapes are as good as not there.
+    for (uint32_t s = 0; s < d->shape_count; s++)
+      if (d->shapes[s].type == types[i]) d->shapes[s].type = BRC_PRECISION_COUNT;
+  }
+}
+
+//------------------------ 4. The table -----------------------------------------
+static const vk_gemm_provider coopmat = {"coopmat", coopmat_device, coopmat_takes, coopmat_add};
+static const vk_gemm_provider tiled = {"tiled", tiled_device, tiled_takes, tiled_add};
+static const vk_gemm_provider *const order[] = {&coopmat, &tiled};
+
+void vk_gemm_names(const vk_device *d, const char **names) {
+  int n = 0;
+  for (size_t i = 0; i < BRC_COUNT(order); i++)
+    if (order[i]->device(d)) names[n++] = order[i]->name;
+  names[n] = NULL;
+}
+
+// Float32 products need `tiled` whatever is forced for the others.
+static bool choose(vk_device *d, const char *forced) {
+  int n = 0;
+  bool found = !forced;
+  for (size_t i = 0; i < BRC_COUNT(order); i++) {
+    const vk_gemm_provider *p = order[i];
+    const bool named = forced && !strcmp(p->name, forced);
+    if (!p->device(d) || (forced && !named && p != &tiled)) continue;
+    d->providers[n++] = p;
+    found |= named;
+  }
+  d->providers[n] = NULL;
+  return found;
+}
+
+static unsigned precisions_of(const vk_device *d) {
+  unsigned bits = 0;
+  for (uint32_t i = 0; i < BRC_PRECISION_COUNT; i++) {
+    const vk_gemm g = {.p.precision = i};
+    for (const vk_gemm_provider *const *p = d->providers; *p; p++)
+      if ((*p)->takes(d, &g)) bits |= 1u << i;
+  }
+  return bits;
+}
+
+// What opening the device finds out, for a list of devices.
+static void verdict_of(vk_device *d) {
+  brc_device *open;
+  if (brc_backend_vulkan.open(&open, d->base.info.index, &(brc_device_options){0})) return;
+  memcpy(d->base.info.note, open->info.note, sizeof d->base.info.note);
+  memcpy(d->shapes, ((vk_device *)open)->shapes, sizeof d->shapes);
+  brc_backend_vulkan.close(open);
+}
+
+// Drivers without their card compile but compute nothing: BRC_TRUST_PRODUCTS=1 takes their matrix units as good, so that
+// the machine code can be looked at.
+static bool trusting(void) { return env_is_one("BRC_TRUST_PRODUCTS"); }
+
+brc_status vk_gemm_choose(vk_device *d, const char *forced) {
+  bool found = choose(d, forced);
+  if (d->providers[0] == &coopmat && !trusting()) {
+    if (d->handle)
+      coopmat_check(d);
+    else
+      verdict_of(d);
+    found = choose(d, forced);
+  }
+  d->base.info.precisions = precisions_of(d);
+  if (found) return BRC_OK;
+  return brc_fail(BRC_E_NOT_FOUND,
+                  "GEMM provider '%s' cannot run on Vulkan device %d (%s); those that can: %s%s%s", forced,
+                  d->base.info.index, d->base.info.name, d->base.info.gemm, *d->base.info.note ? "; " : "",
+                  d->base.info.note);
+}
+
+brc_status vk_gemm_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
+  const vk_device *d = vk_exec_device(x);
+  const vk_gemm_provider *const *p = d->providers;
+  while (*p && !(*p)->takes(d, g)) p++;
+  if (*p) return (*p)->add(x, op, g);
+  return brc_fail(BRC_E_UNSUPPORTED, "Vulkan device %d (%s) has no products in %s%s", d->base.info.index,
+                  d->base.info.name, brc_precision_names[g->p.precision],
+                  g->p.precision == BRC_TF32 ? ": Vulkan knows no such numbers" : "");
+}
+#endif
