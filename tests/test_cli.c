@@ -35,7 +35,8 @@ static void test_bad_input(void **state) {
   expect(2, "--batch: 100000 is more than", "train probe-action --batch 100000 --start 100");
   expect(2, "--embedding-norm: 'l3' is not one of l2|l1", "train probe-embedding --embedding-norm l3");
   expect(2, "'cuda' is not one of", "train probe-action --backend cuda");
-  expect(1, "available in this version", "train probe-action --precision bf16");
+  expect(1, "no products in bf16; it offers fp32", "train probe-action --backend host --precision bf16");
+  expect(2, "tolerances are those of fp32", "verify --backend host --precision bf16 /dev/null");
   expect(1, "device", "train probe-action --backend host --device 7");
   expect(1, "no-such-provider", "verify --backend host --gemm no-such-provider /dev/null");
   expect(2, "which file", "verify");
@@ -87,10 +88,19 @@ static void test_json(void **state) {
     run_brc(&r, NULL, "%s", lines[i]);
     if (r.status) fail_msg("brc %s: %s", lines[i], r.err);
     cJSON *o = parse_line(r.out);
+    const cJSON *device;
+    cJSON_ArrayForEach(device, cJSON_GetObjectItem(o, "devices")) {
+      const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(device, "name")),
+                 *first =
+                     cJSON_GetStringValue(cJSON_GetArrayItem(cJSON_GetObjectItem(device, "precisions"), 0));
+      const bool usable = !*cJSON_GetStringValue(cJSON_GetObjectItem(device, "note"));
+      if (usable && (!first || strcmp(first, "fp32"))) fail_msg("%s: precisions start with %s", name, first);
+    }
     if (i == 2) {
       static const char *const keys[] = {"ms_per_update",      "min_ms",
                                          "updates_per_s",      "tflops",
-                                         "device_gemm_gflops", "device_copy_gbytes_per_s"};
+                                         "device_gemm_gflops", "device_copy_gbytes_per_s",
+                                         "submit_us"};
       for (size_t k = 0; k < BRC_COUNT(keys); k++)
         if (!(cJSON_GetNumberValue(cJSON_GetObjectItem(o, keys[k])) > 0))
           fail_msg("%s is missing or not positive", keys[k]);

@@ -13,6 +13,11 @@ static const struct {
 } commands[] = {
     {"train", brc_cmd_train, "train on tasks, or go on with a run"},
     {"eval", brc_cmd_eval, "evaluate a run's policy"},
+    {"runs", brc_cmd_runs, "list the runs below a folder: step, scores, speed"},
+    {"plot", brc_cmd_plot, "draw learning curves with intervals over seeds"},
+    {"compare", brc_cmd_compare, "differences of two groups of runs: configuration and curves"},
+    {"export", brc_cmd_export, "write a run's policy as an ONNX model or a C header"},
+    {"import", brc_cmd_import, "make a run from a checkpoint of the published implementation"},
     {"devices", brc_cmd_devices, "list every backend's devices"},
     {"tasks", brc_cmd_tasks, "list the tasks"},
     {"verify", brc_cmd_verify, "replay golden cases and compare every number"},
