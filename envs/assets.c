@@ -37,6 +37,9 @@ static const char *how_to_get(const char *relative) {
   if (strncmp(relative, "dmc_custom/", 11) == 0)
     return "the published BRC code (naumix/BiggerRegularizedCategorical) has it in dmc_envs/tasks: "
            "copy that folder as dmc_custom and name the folder above it with --assets";
+  if (strncmp(relative, "humanoidbench/", 14) == 0)
+    return "the public repository carlosferrazza/humanoid-bench has it in humanoid_bench/assets: "
+           "copy that folder as humanoidbench and name the folder above it with --assets";
   return "run tools/setup, or name the folder that has it with --assets";
 }
 

@@ -29,11 +29,14 @@ typedef struct brc_env_def {
   const char *name, *suite;  // "cartpole-swingup", "dmc"
   int obs_dim, act_dim;      // of the task itself, before padding
   int max_steps;             // time limit in control steps; 0: none
-  const char *asset;         // main file below an assets root, or NULL (probe tasks)
-  const void *task;          // the task's own table row, for the functions below
+  // A return R is reported as (R - random_score) / (success_score - random_score). Both 0: the share of successes is.
+  double random_score, success_score;
+  const char *asset;  // main file below an assets root, or NULL (probe tasks)
+  const void *task;   // the task's own table row, for the functions below
   brc_status (*create)(brc_env **out, const struct brc_env_def *def, const brc_assets *assets);
   void (*destroy)(brc_env *env);
-  // Start an episode. All randomness comes from Philox keyed by (seed, episode): same pair, same start.
+  // Start an episode. All randomness comes from Philox keyed by (seed, episode): same pair, same start, but for the tasks
+  // of which the README says that something survives a reset.
   brc_status (*reset)(brc_env *env, uint64_t seed, uint64_t episode, double *obs);
   // One control step; action [act_dim] in [-1, 1]. obs is the true successor, never a reset observation.
   brc_status (*step)(brc_env *env, const float *action, double *obs, brc_env_result *result);

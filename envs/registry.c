@@ -6,19 +6,35 @@
 
 //------------------------ 1. Tasks --------------------------------------------
 // One line per table; each lives in its domain's file and ends with BRC_ENV_END.
-#define TABLES(X)        \
-  X(brc_env_acrobot)     \
-  X(brc_env_ball_in_cup) \
-  X(brc_env_cartpole)    \
-  X(brc_env_cheetah)     \
-  X(brc_env_dog)         \
-  X(brc_env_finger)      \
-  X(brc_env_fish)        \
-  X(brc_env_hopper)      \
-  X(brc_env_humanoid)    \
-  X(brc_env_pendulum)    \
-  X(brc_env_reacher)     \
-  X(brc_env_walker)      \
+#define TABLES(X)          \
+  X(brc_env_acrobot)       \
+  X(brc_env_ball_in_cup)   \
+  X(brc_env_cartpole)      \
+  X(brc_env_cheetah)       \
+  X(brc_env_dog)           \
+  X(brc_env_finger)        \
+  X(brc_env_fish)          \
+  X(brc_env_hopper)        \
+  X(brc_env_humanoid)      \
+  X(brc_env_pendulum)      \
+  X(brc_env_reacher)       \
+  X(brc_env_walker)        \
+  X(brc_env_hb_locomotion) \
+  X(brc_env_hb_balance)    \
+  X(brc_env_hb_basketball) \
+  X(brc_env_hb_bookshelf)  \
+  X(brc_env_hb_cabinet)    \
+  X(brc_env_hb_door)       \
+  X(brc_env_hb_insert)     \
+  X(brc_env_hb_maze)       \
+  X(brc_env_hb_pole)       \
+  X(brc_env_hb_powerlift)  \
+  X(brc_env_hb_push)       \
+  X(brc_env_hb_reach)      \
+  X(brc_env_hb_room)       \
+  X(brc_env_hb_spoon)      \
+  X(brc_env_hb_truck)      \
+  X(brc_env_hb_window)     \
   X(brc_env_probe)
 
 #define X(table) extern const brc_env_def table[];
@@ -93,6 +109,30 @@ static const benchmark benchmarks[] = {
       "reacher-three_hard",
       "ball_in_cup-spin",
       "pendulum-spin"}},
+    {"humanoidbench",
+     {"h1-walk-v0", "h1-stand-v0", "h1-run-v0", "h1-stair-v0", "h1-crawl-v0", "h1-pole-v0", "h1-slide-v0",
+      "h1-hurdle-v0", "h1-maze-v0"}},
+    {"humanoidbench-hard",
+     {"h1hand-walk-v0",
+      "h1hand-stand-v0",
+      "h1hand-run-v0",
+      "h1hand-stair-v0",
+      "h1hand-crawl-v0",
+      "h1hand-pole-v0",
+      "h1hand-slide-v0",
+      "h1hand-hurdle-v0",
+      "h1hand-maze-v0",
+      "h1hand-sit_simple-v0",
+      "h1hand-sit_hard-v0",
+      "h1hand-balance_simple-v0",
+      "h1hand-balance_hard-v0",
+      "h1hand-reach-v0",
+      "h1hand-spoon-v0",
+      "h1hand-window-v0",
+      "h1hand-insert_small-v0",
+      "h1hand-insert_normal-v0",
+      "h1hand-bookshelf_simple-v0",
+      "h1hand-bookshelf_hard-v0"}},
     {"probes", {"probe-*"}},
     {"probe-embedding", {"probe-embedding-*"}},
     {"probe-padding", {"probe-padding-*"}},

@@ -1,4 +1,5 @@
-// The environments room: registry, probes, pool, saved state, DM Control against the original, tolerance().
+// The environments room: registry, probes, pool, saved state, DM Control and HumanoidBench against the originals,
+// tolerance().
 // Golden data: BRC_SHARED, else ../shared beside the sources; what needs it, or MuJoCo, is skipped by name without.
 #include <assert.h>
 #include <math.h>
@@ -19,6 +20,7 @@
 #include "base/safetensors.h"
 #include "envs/dmc/dmc.h"
 #include "envs/env_impl.h"
+#include "envs/humanoidbench/humanoidbench.h"
 #include "envs/mujoco/mj.h"
 #include "train/verify_env.h"
 
@@ -26,7 +28,7 @@
 #define BRC_SOURCE_DIR "."
 #endif
 
-enum { MAX_DIM = 8, MAX_OBS = 256, MAX_ACT = 64, MAX_TASKS = 64 };
+enum { MAX_DIM = 8, MAX_OBS = 320, MAX_ACT = 64, MAX_TASKS = 64 };
 
 static const char *golden(const char *relative) {
   static char path[4096];
@@ -104,7 +106,9 @@ static void test_benchmarks(void **state) {
     size_t count;
   } expected[] = {{"dmc-dogs", "dog-stand", "dog-run", 4},
                   {"dmc-humanoids", "humanoid-stand", "humanoid-run", 3},
-                  {"dmc30", "walker-stand", "pendulum-spin", 30}};
+                  {"dmc30", "walker-stand", "pendulum-spin", 30},
+                  {"humanoidbench", "h1-walk-v0", "h1-maze-v0", 9},
+                  {"humanoidbench-hard", "h1hand-walk-v0", "h1hand-bookshelf_hard-v0", 20}};
   for (size_t i = 0; i < BRC_COUNT(expected); i++) {
     const brc_env_def *list[MAX_TASKS];
     size_t n = 0, k = 0;
@@ -142,6 +146,8 @@ static void test_assets(void **state) {
   assert_non_null(strstr(brc_error(), "--assets"));
   assert_int_equal(brc_assets_find(&a, "dmc_custom/no.xml", path, sizeof path), BRC_E_NOT_FOUND);
   assert_non_null(strstr(brc_error(), "dmc_envs/tasks"));
+  assert_int_equal(brc_assets_find(&a, "humanoidbench/no.xml", path, sizeof path), BRC_E_NOT_FOUND);
+  assert_non_null(strstr(brc_error(), "humanoid_bench/assets"));
 }
 
 //------------------------ 2. Probes -------------------------------------------
@@ -330,8 +336,8 @@ static void test_save_load(void **state) {
       continue;
     }
     assert_true(def->obs_dim <= MAX_OBS && def->act_dim <= MAX_ACT);
-    bool long_episodes = def->max_steps > 400;
-    for (int cut = 0; cut < 60; cut += long_episodes ? 29 : 7)
+    bool long_episodes = def->max_steps > 400, slow = strcmp(def->suite, "humanoidbench") == 0;
+    for (int cut = 0; cut < (slow ? 30 : 60); cut += long_episodes ? 29 : 7)
       check_save_load(def, cut, long_episodes ? 100 : 400);
     tested++;
   }
@@ -448,7 +454,7 @@ static void test_pool_skip(void **state) {
   brc_pool_destroy(tp);
 }
 
-//------------------------ 5. DM Control against the original ------------------
+//------------------------ 5. DM Control and HumanoidBench against the originals
 static brc_status verify_path(const char *path, const char *dump, size_t *rows) {
   brc_st_file *f;
   brc_verify_report report = {0};
@@ -463,11 +469,11 @@ static brc_status verify_path(const char *path, const char *dump, size_t *rows) 
 
 // The i-th task of the suite, with the path of its golden file in `folder`; NULL behind the last. Files of tasks that
 // cannot run here, or that are absent, have an empty path.
-static const brc_env_def *dmc_task_at(size_t i, const char *folder, const char **path) {
+static const brc_env_def *task_at(const char *suite, size_t i, const char *folder, const char **path) {
   size_t n = 0;
   for (size_t k = 0; k < brc_env_count(); k++) {
     const brc_env_def *def = brc_env_at(k);
-    if (strcmp(def->suite, "dmc") != 0 || n++ != i) continue;
+    if (strcmp(def->suite, suite) != 0 || n++ != i) continue;
     char relative[128];
     snprintf(relative, sizeof relative, "%s/%s.safetensors", folder, def->name);
     *path = golden(relative);
@@ -478,11 +484,11 @@ static const brc_env_def *dmc_task_at(size_t i, const char *folder, const char *
   return NULL;
 }
 
-static void verify_folder(const char *folder, size_t rows_expected, bool complete) {
+static void verify_folder(const char *suite, const char *folder, size_t rows_expected, bool complete) {
   size_t verified = 0;
   const brc_env_def *def;
   const char *path;
-  for (size_t i = 0; (def = dmc_task_at(i, folder, &path)); i++) {
+  for (size_t i = 0; (def = task_at(suite, i, folder, &path)); i++) {
     if (!*path) {
       if (complete) printf("skipped: %s/%s\n", folder, def->name);
       continue;
@@ -497,12 +503,22 @@ static void verify_folder(const char *folder, size_t rows_expected, bool complet
 
 static void test_dmc_golden(void **state) {
   (void)state;
-  verify_folder("dmc", 18, true);
+  verify_folder("dmc", "dmc", 18, true);
 }
 
 static void test_dmc_episodes(void **state) {
   (void)state;
-  verify_folder("episodes", 6, false);  // whole episodes, of a few tasks
+  verify_folder("dmc", "episodes", 6, false);  // whole episodes, of a few tasks
+}
+
+static void test_hb_golden(void **state) {
+  (void)state;
+  verify_folder("humanoidbench", "humanoidbench", 18, true);
+}
+
+static void test_hb_episodes(void **state) {
+  (void)state;
+  verify_folder("humanoidbench", "episodes", 6, false);
 }
 
 #ifdef BRC_HAVE_MUJOCO
@@ -512,7 +528,7 @@ static void test_dmc_keys(void **state) {
   const brc_env_def *def;
   const char *path;
   size_t compared = 0;
-  for (size_t i = 0; (def = dmc_task_at(i, "dmc", &path)); i++) {
+  for (size_t i = 0; (def = task_at("dmc", i, "dmc", &path)); i++) {
     if (!*path) continue;
     brc_st_file *f;
     ok(brc_st_open(&f, path));
@@ -589,18 +605,33 @@ static void read_stats(const brc_st_file *f, int dim, int j, start_stats *s) {
   }
 }
 
-// Our resets against 200 of the original, every dimension.
-static void test_dmc_starts(void **state) {
-  (void)state;
+// Step an environment, restored before, along a trajectory's actions.
+static void follow(brc_env *env, const brc_st_file *f, const char *prefix) {
+  const brc_st_tensor *action = brc_st_find(f, "%saction", prefix);
+  size_t na = (size_t)brc_env_def_of(env)->act_dim;
+  for (uint64_t i = 0; i < action->shape[0]; i++) {
+    float a[MAX_ACT];
+    double obs[MAX_OBS];
+    brc_env_result r;
+    for (size_t j = 0; j < na; j++) a[j] = (float)brc_st_get(action, i * na + j);
+    ok(brc_env_step(env, a, obs, &r));
+  }
+}
+
+// Our resets against 200 of the original, every dimension. The original had run the file's trajectories by then, and a
+// few tasks keep something through resets.
+static void compare_starts(const char *suite) {
   const brc_env_def *def;
   const char *path;
   size_t compared = 0;
   double *ours = malloc(sizeof *ours * MAX_OBS * OURS), obs[MAX_OBS];
-  for (size_t i = 0; (def = dmc_task_at(i, "dmc", &path)); i++) {
+  for (size_t i = 0; (def = task_at(suite, i, suite, &path)); i++) {
     if (!*path) continue;
     brc_st_file *f;
     ok(brc_st_open(&f, path));
     brc_env *env = start(def->name, 5000, 0, obs);
+    ok(brc_env_restore(env, f, "t1."));
+    follow(env, f, "t1.");
     for (uint64_t k = 0; k < OURS; k++) {
       ok(brc_env_reset(env, 5000, k, obs));
       for (int j = 0; j < def->obs_dim; j++) ours[(size_t)j * OURS + k] = obs[j];
@@ -623,13 +654,23 @@ static void test_dmc_starts(void **state) {
   if (compared == 0) skip();
 }
 
+static void test_dmc_starts(void **state) {
+  (void)state;
+  compare_starts("dmc");
+}
+
+static void test_hb_starts(void **state) {
+  (void)state;
+  compare_starts("humanoidbench");
+}
+
 // Where the original raises PhysicsError: the episode ends with a message, the next one is as it would have been.
 static void test_dmc_diverged(void **state) {
   (void)state;
   const brc_env_def *def;
   const char *path;
   size_t tested = 0;
-  for (size_t i = 0; (def = dmc_task_at(i, "dmc", &path)); i++) {
+  for (size_t i = 0; (def = task_at("dmc", i, "dmc", &path)); i++) {
     if (!usable(def)) continue;
     double first[MAX_OBS], again[MAX_OBS], obs[MAX_OBS];
     float action[MAX_ACT] = {0};
@@ -650,6 +691,180 @@ static void test_dmc_diverged(void **state) {
   }
   if (tested == 0) skip();
 }
+
+// HumanoidBench goes on after MuJoCo's warnings, as its original does.
+static void test_hb_warning(void **state) {
+  (void)state;
+  need_task("h1-walk-v0");
+  double first[MAX_OBS], again[MAX_OBS], obs[MAX_OBS];
+  float action[MAX_ACT] = {NAN};
+  brc_env_result r;
+  brc_env *env = start("h1-walk-v0", 3, 0, first);
+  ok(brc_env_step(env, action, obs, &r));
+  for (int j = 0; j < 51; j++) assert_true(isfinite(obs[j]));
+  assert_true(isfinite(r.reward) && !r.terminated);
+  ok(brc_env_reset(env, 3, 0, again));
+  assert_memory_equal(first, again, 51 * sizeof *first);
+  brc_env_destroy(env);
+}
+
+// Every term of the reward, every counter that the original reports ("info.NAME"), after every step.
+static size_t compare_info(brc_env *env, const brc_st_file *f, const char *prefix) {
+  const brc_env_def *def = brc_env_def_of(env);
+  const brc_st_tensor *action = brc_st_find(f, "%saction", prefix);
+  size_t compared = 0, na = (size_t)def->act_dim;
+  char start_of_name[16];
+  snprintf(start_of_name, sizeof start_of_name, "%sinfo.", prefix);
+  ok(brc_env_restore(env, f, prefix));
+  for (uint64_t i = 0; i < action->shape[0]; i++) {
+    float a[MAX_ACT];
+    double obs[MAX_OBS];
+    brc_env_result r;
+    for (size_t j = 0; j < na; j++) a[j] = (float)brc_st_get(action, i * na + j);
+    ok(brc_env_step(env, a, obs, &r));
+    for (size_t k = 0; k < brc_st_count(f); k++) {
+      const brc_st_tensor *t = brc_st_at(f, k);
+      if (strncmp(t->name, start_of_name, strlen(start_of_name)) != 0) continue;
+      const char *name = t->name + strlen(start_of_name);
+      double want = brc_st_get(t, i), got = NAN;
+      size_t count;
+      brc_status st = brc_env_inspect(env, name, &got, 1, &count);
+      if (isnan(want) ? st != BRC_E_NOT_FOUND : st || !(fabs(got - want) <= 1e-10))
+        fail_msg("%s %s, step %llu: %.17g, expected %.17g", def->name, t->name, (unsigned long long)i, got,
+                 want);
+      compared++;
+    }
+  }
+  return compared;
+}
+
+static void test_hb_info(void **state) {
+  (void)state;
+  const brc_env_def *def;
+  const char *path;
+  size_t compared = 0;
+  for (size_t i = 0; (def = task_at("humanoidbench", i, "humanoidbench", &path)); i++) {
+    if (!*path) continue;
+    brc_st_file *f;
+    brc_env *env;
+    ok(brc_st_open(&f, path));
+    ok(brc_env_create(&env, def, NULL));
+    size_t n = 0;
+    char prefix[16] = "t0.";
+    for (int k = 1; brc_st_find(f, "%saction", prefix); k++) {
+      n += compare_info(env, f, prefix);
+      snprintf(prefix, sizeof prefix, "t%d.", k);
+    }
+    assert_true(n > 0);
+    compared += n;
+    brc_env_destroy(env);
+    brc_st_close(f);
+  }
+  if (compared == 0) skip();
+}
+
+#ifdef BRC_HAVE_MUJOCO
+// Put a joint (its first three positions, or the only one) somewhere, with everything at rest.
+static void place(brc_env *env, const char *joint, const double *where) {
+  brc_mj_sim *s = &((hb_env *)env)->sim;
+  int j = brc_mj.mj_name2id(&s->model, mjOBJ_JOINT, joint);
+  assert_true(j >= 0);
+  size_t n = s->model.jnt_type[j] == mjJNT_FREE ? 3 : 1;
+  memcpy(s->data->qpos + s->model.jnt_qposadr[j], where, n * sizeof *where);
+  memset(s->data->qvel, 0, (size_t)s->model.nv * sizeof *s->data->qvel);
+  ok(hb_forward((hb_env *)env));
+}
+
+// What recorded trajectories never reach: bonuses, subtasks, success, and the ends that go with them.
+static void test_hb_success(void **state) {
+  (void)state;
+  static const struct {
+    const char *task, *joint;
+    double where[3];  // NaN: the task's goal, which begins var[]
+    double bonus, success;
+    bool terminated;
+    const char *counter;
+  } cases[] = {
+      {"h1-maze-v0", "free_base", {0, 0, 0.98}, 100, 0, false, "success_subtasks"},
+      {"h1hand-cabinet-v0", "pull_door_slide", {-0.39}, 100, 0, false, "success_subtasks"},
+      {"h1hand-bookshelf_simple-v0", "free_trophy", {0.76, -0.25, 1.56}, 100, 0, false, "success_subtasks"},
+      {"h1hand-truck-v0", "free_package_b", {5.1, 0, 3}, 0, 0, false, NULL},
+      {"h1hand-basketball-v0", "free_basketball", {5.9, 0, 2.25}, 1000, 1, true, NULL},
+      {"h1hand-push-v0", "free_object", {NAN}, 999, 1, true, NULL},
+  };
+  for (size_t i = 0; i < BRC_COUNT(cases); i++) {
+    if (!usable(brc_env_find(cases[i].task))) {
+      printf("skipped: %s\n", brc_error());
+      continue;
+    }
+    double obs[MAX_OBS], count = 0;
+    float action[MAX_ACT] = {0};
+    brc_env_result r;
+    size_t n;
+    brc_env *env = start(cases[i].task, 8, 0, obs);
+    place(env, cases[i].joint, isnan(cases[i].where[0]) ? ((hb_env *)env)->var : cases[i].where);
+    ok(brc_env_step(env, action, obs, &r));
+    if (!(r.reward > cases[i].bonus && r.reward < cases[i].bonus + 5 && r.success == cases[i].success &&
+          r.terminated == cases[i].terminated))
+      fail_msg("%s: reward %g, success %g, terminated %d", cases[i].task, r.reward, r.success, r.terminated);
+    if (cases[i].counter) {
+      ok(brc_env_inspect(env, cases[i].counter, &count, 1, &n));
+      assert_true(count == 1);
+    }
+    brc_env_destroy(env);
+  }
+}
+
+// A package that was picked up is not on the truck in later episodes, nor after a load elsewhere.
+static void test_hb_truck_remembers(void **state) {
+  (void)state;
+  need_task("h1hand-truck-v0");
+  double obs[MAX_OBS], up[3] = {5.1, 0, 3}, on_truck;
+  float action[MAX_ACT] = {0};
+  brc_env_result r;
+  size_t n;
+  brc_env *a = start("h1hand-truck-v0", 8, 0, obs), *b = start("h1hand-truck-v0", 9, 0, obs);
+  ok(brc_env_step(a, action, obs, &r));
+  place(a, "free_package_b", up);
+  ok(brc_env_step(a, action, obs, &r));
+  assert_true(r.reward > 100);
+  void *saved = malloc(brc_env_state_bytes(a));
+  brc_env_save(a, saved);
+  ok(brc_env_load(b, saved));
+  for (int i = 0; i < 2; i++) {
+    brc_env *env = i == 0 ? a : b;
+    ok(brc_env_reset(env, 8, 1, obs));
+    ok(brc_env_step(env, action, obs, &r));
+    ok(brc_env_inspect(env, "packages_on_truck", &on_truck, 1, &n));
+    assert_true(on_truck == 4 && r.reward < 100);
+    brc_env_destroy(env);
+  }
+  free(saved);
+}
+
+// Indices in a saved state lead nowhere outside of the task's tables.
+static void test_hb_damaged_state(void **state) {
+  (void)state;
+  static const char *const tasks[] = {"h1-maze-v0", "h1hand-cabinet-v0", "h1hand-bookshelf_hard-v0",
+                                      "h1hand-truck-v0"};
+  static const double damages[] = {99, -99, 0.5, NAN};
+  double obs[MAX_OBS];
+  for (size_t i = 0; i < BRC_COUNT(tasks); i++) {
+    if (!usable(brc_env_find(tasks[i]))) continue;
+    brc_env *env = start(tasks[i], 8, 0, obs);
+    char *saved = malloc(brc_env_state_bytes(env));
+    size_t var = 2 * sizeof(uint64_t), entry = i == 3 ? 6 : 0;  // behind the head; the truck's first list
+    brc_env_save(env, saved);
+    ok(brc_env_load(env, saved));
+    for (size_t k = 0; k < BRC_COUNT(damages); k++) {
+      memcpy(saved + var + entry * sizeof(double), &damages[k], sizeof(double));
+      assert_int_equal(brc_env_load(env, saved), BRC_E_FORMAT);
+    }
+    free(saved);
+    brc_env_destroy(env);
+  }
+}
+#endif
 
 static void test_cartpole_length(void **state) {
   (void)state;
@@ -930,6 +1145,31 @@ static void test_edits(void **state) {
   brc_mj_sim_free(&s);
 }
 
+// Missing textures are drawn grey; anything else that is missing moves something, and is named.
+static void test_missing_files(void **state) {
+  (void)state;
+  need_task("cartpole-swingup");
+  static const char texture[] =
+      "<mujoco><asset><texture name=\"a\" type=\"2d\" file=\"no/such_a.png\"/><texture name=\"b\" type=\"2d\" "
+      "file=\"no/such_b.png\"/></asset><worldbody><geom size=\".1\"/></worldbody></mujoco>";
+  static const char mesh[] =
+      "<mujoco><asset><mesh name=\"a\" file=\"no/such.stl\"/></asset><worldbody><geom type=\"mesh\" "
+      "mesh=\"a\"/></worldbody></mujoco>";
+  static const char terrain[] =
+      "<mujoco><asset><hfield name=\"a\" size=\"1 1 1 1\" file=\"no/such.png\"/></asset><worldbody><geom "
+      "type=\"hfield\" hfield=\"a\"/></worldbody></mujoco>";
+  brc_mj_sim s = {0};
+  ok(edited(texture, NULL, &s));
+  assert_int_equal(s.model.ntex, 2);
+  brc_mj_sim_free(&s);
+  assert_int_equal(edited(mesh, NULL, &s), BRC_E_FORMAT);
+  assert_non_null(strstr(brc_error(), "no/such.stl"));
+  brc_mj_sim_free(&s);
+  assert_int_equal(edited(terrain, NULL, &s), BRC_E_FORMAT);
+  assert_non_null(strstr(brc_error(), "height field 'a'"));
+  brc_mj_sim_free(&s);
+}
+
 // model.<field> of a golden file: a changed value changes the dynamics, the compiled one does not.
 static void test_restore_model(void **state) {
   (void)state;
@@ -972,20 +1212,42 @@ static void test_restore_model(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_registry_rows), cmocka_unit_test(test_resolve),
-      cmocka_unit_test(test_benchmarks),    cmocka_unit_test(test_unknown_name),
-      cmocka_unit_test(test_assets),        cmocka_unit_test(test_probe_ends),
-      cmocka_unit_test(test_probe_optima),  cmocka_unit_test(test_probe_padding),
-      cmocka_unit_test(test_probe_wrap),    cmocka_unit_test(test_random),
-      cmocka_unit_test(test_save_load),     cmocka_unit_test(test_pool_threads),
-      cmocka_unit_test(test_pool_skip),     cmocka_unit_test(test_dmc_golden),
-      cmocka_unit_test(test_dmc_episodes),  cmocka_unit_test(test_dmc_starts),
-      cmocka_unit_test(test_dmc_diverged),  cmocka_unit_test(test_cartpole_length),
-      cmocka_unit_test(test_hostile),       cmocka_unit_test(test_cut_file),
-      cmocka_unit_test(test_dump),          cmocka_unit_test(test_tolerance),
+      cmocka_unit_test(test_registry_rows),
+      cmocka_unit_test(test_resolve),
+      cmocka_unit_test(test_benchmarks),
+      cmocka_unit_test(test_unknown_name),
+      cmocka_unit_test(test_assets),
+      cmocka_unit_test(test_probe_ends),
+      cmocka_unit_test(test_probe_optima),
+      cmocka_unit_test(test_probe_padding),
+      cmocka_unit_test(test_probe_wrap),
+      cmocka_unit_test(test_random),
+      cmocka_unit_test(test_save_load),
+      cmocka_unit_test(test_pool_threads),
+      cmocka_unit_test(test_pool_skip),
+      cmocka_unit_test(test_dmc_golden),
+      cmocka_unit_test(test_dmc_episodes),
+      cmocka_unit_test(test_dmc_starts),
+      cmocka_unit_test(test_dmc_diverged),
+      cmocka_unit_test(test_cartpole_length),
+      cmocka_unit_test(test_hb_golden),
+      cmocka_unit_test(test_hb_episodes),
+      cmocka_unit_test(test_hb_starts),
+      cmocka_unit_test(test_hb_info),
+      cmocka_unit_test(test_hb_warning),
+      cmocka_unit_test(test_hostile),
+      cmocka_unit_test(test_cut_file),
+      cmocka_unit_test(test_dump),
+      cmocka_unit_test(test_tolerance),
 #ifdef BRC_HAVE_MUJOCO
-      cmocka_unit_test(test_dmc_keys),      cmocka_unit_test(test_simulation),
-      cmocka_unit_test(test_edits),         cmocka_unit_test(test_restore_model),
+      cmocka_unit_test(test_dmc_keys),
+      cmocka_unit_test(test_simulation),
+      cmocka_unit_test(test_hb_success),
+      cmocka_unit_test(test_hb_truck_remembers),
+      cmocka_unit_test(test_hb_damaged_state),
+      cmocka_unit_test(test_missing_files),
+      cmocka_unit_test(test_edits),
+      cmocka_unit_test(test_restore_model),
 #endif
   };
   // Held through all tests: their models are then compiled once, not once per test.

@@ -108,6 +108,6 @@ brc_status dmc_create(brc_env **out, const brc_env_def *def, const brc_assets *a
 #define DMC_TASK(name_, obs_, act_, asset_, task_row)                                              \
   {                                                                                                \
     .name = (name_), .suite = "dmc", .obs_dim = (obs_), .act_dim = (act_), .max_steps = DMC_STEPS, \
-    .asset = (asset_), DMC_FUNCTIONS(task_row)                                                     \
+    .success_score = 1000, .asset = (asset_), DMC_FUNCTIONS(task_row)                              \
   }
 #endif

@@ -21,14 +21,17 @@ brc_status brc_mj_open(void);
   X(mj_makeData)            \
   X(mj_deleteData)          \
   X(mj_resetData)           \
+  X(mj_resetDataKeyframe)   \
   X(mj_forward)             \
   X(mj_step)                \
   X(mj_step1)               \
   X(mj_step2)               \
+  X(mj_rnePostConstraint)   \
   X(mj_stateSize)           \
   X(mj_getState)            \
   X(mj_setState)            \
   X(mj_name2id)             \
+  X(mj_id2name)             \
   X(mj_defaultVFS)          \
   X(mj_addBufferVFS)        \
   X(mj_deleteVFS)
@@ -49,7 +52,8 @@ typedef struct brc_mj_edit {
 #define BRC_MJ_EDIT_END \
   { .tag = NULL }
 
-// What is compiled. Of two sources with the same path and the same list of edits only one is.
+// What is compiled. Of two sources with the same path and the same list of edits only one is. A missing texture (PNG) is
+// replaced by a grey one, with a note on standard error: it moves nothing.
 typedef struct brc_mj_source {
   const char *path;            // full path of the MJCF
   const brc_mj_edit *edits;    // or NULL

@@ -5,6 +5,7 @@
 #include "envs/mujoco/mj_internal.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,7 @@ static entry *entries;
 //------------------------ 1. Compiling ----------------------------------------
 typedef struct compile_call {
   const brc_mj_source *source;
-  mjVFS *files;  // what MuJoCo shall not read from where it looks itself, or NULL
+  mjVFS *files;  // what MuJoCo shall not read from where it looks itself
   char error[1024];
   mjModel *model;
 } compile_call;
@@ -51,23 +52,58 @@ static brc_status add_file(mjVFS *files, const char *path, const brc_mj_edit *ed
 }
 
 static brc_status add_files(mjVFS *files, const brc_mj_source *source) {
-  brc_status st = add_file(files, source->path, source->edits);
+  brc_status st = BRC_OK;
+  if (source->edits || source->include) st = add_file(files, source->path, source->edits);
   for (const char *const *p = source->include; !st && p && *p; p++) st = add_file(files, *p, NULL);
   return st;
 }
 
-static brc_status load(compile_call *c) {
-  brc_status st = brc_mj_guard(compile, c);
-  return st || c->model ? st : brc_fail(BRC_E_FORMAT, "%s", c->error);
+// A texture changes what is drawn, not what moves: where MuJoCo's message (resource not found ... 'PATH.png') says that one
+// is missing, a grey one takes its place. False: the message says something else, or no room.
+static bool replace_texture(compile_call *c) {
+  // One pixel, a PNG file.
+  static const uint8_t grey[] = {
+      0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48, 0x44, 0x52, 0x00,
+      0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x3a, 0x7e, 0x9b, 0x55, 0x00,
+      0x00, 0x00, 0x0a, 0x49, 0x44, 0x41, 0x54, 0x78, 0xda, 0x63, 0x98, 0x09, 0x00, 0x00, 0x9b, 0x00, 0x9a,
+      0x00, 0xa6, 0x32, 0x39, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82};
+  char *begin = strchr(c->error, '\''), *end = strstr(c->error, ".png'");
+  if (!strstr(c->error, "not found") || !begin || !end || end < begin) return false;
+  end[4] = '\0';
+  const char *name = base_name(begin + 1);
+  bool added = brc_mj.mj_addBufferVFS(c->files, name, grey, sizeof grey) == 0;
+  if (added)
+    fprintf(stderr, "brc: note: texture %s is missing and drawn grey (%s)\n", name, base_name(c->source->path));
+  else
+    end[4] = '\'';  // the whole message again, for the caller
+  return added;
 }
 
-// 2 MB, too large for a stack.
-static brc_status load_from_memory(compile_call *c) {
-  c->files = malloc(sizeof *c->files);
+// The message does not say what the file is for. A height field made of one pixel was terrain, which must not be replaced.
+static brc_status check_terrain(const mjModel *m) {
+  for (int i = 0; i < m->nhfield; i++)
+    if (m->hfield_nrow[i] * m->hfield_ncol[i] == 1)
+      return brc_fail(BRC_E_FORMAT, "the image of height field '%s' is missing",
+                      brc_mj.mj_id2name(m, mjOBJ_HFIELD, i));
+  return BRC_OK;
+}
+
+static brc_status load(compile_call *c) {
+  brc_status st = add_files(c->files, c->source);
+  while (!st && !c->model) {
+    st = brc_mj_guard(compile, c);
+    if (!st && !c->model && !replace_texture(c)) st = brc_fail(BRC_E_FORMAT, "%s", c->error);
+  }
+  if (!st) st = check_terrain(c->model);
+  if (st && c->model) brc_mj.mj_deleteModel(c->model);
+  return st;
+}
+
+static brc_status load_with_files(compile_call *c) {
+  c->files = malloc(sizeof *c->files);  // 2 MB, too large for a stack
   if (!c->files) return brc_fail(BRC_E_NOMEM, "files in memory");
   brc_mj.mj_defaultVFS(c->files);
-  brc_status st = add_files(c->files, c->source);
-  if (!st) st = load(c);
+  brc_status st = load(c);
   brc_mj.mj_deleteVFS(c->files);
   free(c->files);
   return st;
@@ -81,7 +117,7 @@ static brc_status add_entry(entry **out, const brc_mj_source *source) {
   if (!e) return brc_fail(BRC_E_NOMEM, "model %s", source->path);
   memcpy(e->path, source->path, bytes);
   compile_call c = {.source = source};
-  brc_status st = source->edits || source->include ? load_from_memory(&c) : load(&c);
+  brc_status st = load_with_files(&c);
   if (st) {
     free(e);
     return brc_fail_prefix(st, "model %s: ", source->path);
