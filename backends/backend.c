@@ -38,6 +38,9 @@ brc_status brc_device_open(brc_device **out, const char *backend, int index,
     for (size_t i = 1; brc_backends[i]; i++) {
       const int gpu = find_gpu(brc_backends[i], index);
       if (gpu >= 0) return brc_backends[i]->open(out, gpu, options);
+      if (index && find_gpu(brc_backends[i], 0) >= 0)
+        return brc_fail(BRC_E_NOT_FOUND, "backend %s has no GPU number %d (brc devices lists them)",
+                        brc_backends[i]->name, index);
     }
     b = &brc_backend_host;
   } else {

@@ -43,7 +43,7 @@ static void absent(const char *env, const char *why) {
 
 static void test_absent(void **state) {
   (void)state;
-  absent("BRC_VULKAN_LIBRARY=/nonexistent/libvulkan.so.1", "libvulkan1");
+  absent("BRC_VULKAN_LIBRARY=/nonexistent/libvulkan.so.1", "BRC_VULKAN_LIBRARY");
   absent("VK_ICD_FILENAMES=/nonexistent/driver.json", "Vulkan has no driver");
   absent("BRC_VULKAN_HIDE=nonsense", "'nonsense' is no feature");
   absent("BRC_VULKAN_VALIDATION=nonsense", "not one of 1, sync, gpu");

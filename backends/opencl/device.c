@@ -147,6 +147,7 @@ static void fill_info(ocl_device *d, int index) {
   d->class = class_of(info);
   d->max_alloc = info_number(d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
   fill_note(d);
+  if (*info->note) info->precisions = 0;  // cannot be used
   ocl_gemm_names(d, d->provider_names);
   for (int i = 0; d->provider_names[i]; i++) {
     size_t used = strlen(info->gemm);

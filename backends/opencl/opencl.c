@@ -377,6 +377,7 @@ static brc_status run_shared(brc_exec *x) {
   OCL_TRY(clEnqueueMarkerWithWaitList, x->device->queue, 0, NULL, &start);
   OCL_TRY(clFlush, x->device->queue);
   brc_status st = launch_shared(x, start);
+  if (st) ocl.clFinish(x->device->shared);  // nothing waits for what is on it
   ocl.clReleaseEvent(start);
   for (size_t i = 0; i < x->step_count; i++) {
     if (x->order.events[i]) ocl.clReleaseEvent(x->order.events[i]);

@@ -4,6 +4,7 @@
 #include "backends/opencl/opencl.h"
 #include "graph/hazard.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +77,7 @@ brc_status ocl_order_make(brc_exec *x) {
       nodes[i].first = s;
       while (s < steps && x->steps[s].op == op) s++;
       nodes[i].end = s;
+      assert(nodes[i].end > nodes[i].first);
     }
     make_waits(x, nodes, done, words);
   }

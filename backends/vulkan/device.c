@@ -86,6 +86,7 @@ static brc_status find_extensions(VkPhysicalDevice physical, extension_set *set)
 #undef X
   }
   free(all);
+  set->coopmat2 = set->coopmat2 && set->coopmat;  // the one needs the other
   const char *asked = getenv("BRC_VULKAN_STATISTICS");
   set->statistics = set->statistics && asked && *asked && strcmp(asked, "0") != 0;
   return code < VK_SUCCESS ? vk_fail("vkEnumerateDeviceExtensionProperties", code) : BRC_OK;
@@ -184,7 +185,7 @@ static void find_shapes(vk_device *d) {
     const brc_precision type = precision_of(c->AType);
     if (type == BRC_PRECISION_COUNT || c->BType != c->AType || c->CType != VK_COMPONENT_TYPE_FLOAT32_KHR ||
         c->ResultType != VK_COMPONENT_TYPE_FLOAT32_KHR || c->scope != VK_SCOPE_SUBGROUP_KHR ||
-        c->saturatingAccumulation || (type == BRC_BF16 ? !d->bf16 : !d->fp16))
+        c->saturatingAccumulation || !d->fp16 || (type == BRC_BF16 && !d->bf16))
       continue;
     d->shapes[d->shape_count++] = (vk_matrix_shape){c->MSize, c->NSize, c->KSize, type};
   }
@@ -292,7 +293,8 @@ static void fill_properties(vk_device *d, const extension_set *has) {
              p.pci.pciDevice & 0xff, p.pci.pciFunction & 0xf);
   print_uuid(p.v11.deviceUUID, info->uuid, sizeof info->uuid);
   d->subgroup_size = d->subgroup_min = d->subgroup_max = p.v11.subgroupSize;
-  if (d->subgroup_size_control && (p.subgroup.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT)) {
+  if (!(p.subgroup.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT)) d->subgroup_size_control = false;
+  if (d->subgroup_size_control) {
     d->subgroup_min = p.subgroup.minSubgroupSize;
     d->subgroup_max = p.subgroup.maxSubgroupSize;
   }
@@ -325,6 +327,7 @@ static const char *unusable(const vk_device *d, const feature_set *want) {
   if (!want->v12.timelineSemaphore) return "its driver lacks timelineSemaphore";
   if (!find_family(d, &family, &bits)) return "it has no queue that computes";
   if (d->base.info.max_work_group < 256) return "work-groups of fewer than 256 work-items";
+  if (d->shared_bytes < 27 << 10) return "less than 27 KiB of shared memory";  // tiles of products
   return "";
 }
 
@@ -358,15 +361,6 @@ static void fill_details(vk_device *d) {
   }
 }
 
-static void fill_gemm(vk_device *d) {
-  brc_device_info *info = &d->base.info;
-  vk_gemm_names(d, d->provider_names);
-  for (int i = 0; d->provider_names[i]; i++) {
-    size_t used = strlen(info->gemm);
-    snprintf(info->gemm + used, sizeof info->gemm - used, "%s%s", i ? "," : "", d->provider_names[i]);
-  }
-}
-
 // All that can be known without opening it. `has` and `want`: for opening.
 static brc_status describe(vk_device *d, int index, extension_set *has, feature_set *want) {
   brc_device_info *info = &d->base.info;
@@ -389,7 +383,7 @@ static brc_status describe(vk_device *d, int index, extension_set *has, feature_
   fill_properties(d, has);
   snprintf(info->note, sizeof info->note, "%s", unusable(d, want));
   fill_details(d);
-  fill_gemm(d);
+  vk_gemm_names(d);
   return BRC_OK;
 }
 

@@ -301,11 +301,17 @@ static const vk_gemm_provider coopmat = {"coopmat", coopmat_device, coopmat_take
 static const vk_gemm_provider tiled = {"tiled", tiled_device, tiled_takes, tiled_add};
 static const vk_gemm_provider *const order[] = {&coopmat, &tiled};
 
-void vk_gemm_names(const vk_device *d, const char **names) {
+void vk_gemm_names(vk_device *d) {
+  brc_device_info *info = &d->base.info;
   int n = 0;
-  for (size_t i = 0; i < BRC_COUNT(order); i++)
-    if (order[i]->device(d)) names[n++] = order[i]->name;
-  names[n] = NULL;
+  info->gemm[0] = 0;
+  for (size_t i = 0; i < BRC_COUNT(order); i++) {
+    if (!order[i]->device(d)) continue;
+    const size_t used = strlen(info->gemm);
+    snprintf(info->gemm + used, sizeof info->gemm - used, "%s%s", n ? "," : "", order[i]->name);
+    d->provider_names[n++] = order[i]->name;
+  }
+  d->provider_names[n] = NULL;
 }
 
 // Float32 products need `tiled` whatever is forced for the others.
@@ -336,7 +342,11 @@ static unsigned precisions_of(const vk_device *d) {
 // What opening the device finds out, for a list of devices.
 static void verdict_of(vk_device *d) {
   brc_device *open;
-  if (brc_backend_vulkan.open(&open, d->base.info.index, &(brc_device_options){0})) return;
+  if (brc_backend_vulkan.open(&open, d->base.info.index, &(brc_device_options){0})) {
+    snprintf(d->base.info.note, sizeof d->base.info.note, "coopmat is unchecked: %s", brc_error());
+    d->shape_count = 0;
+    return;
+  }
   memcpy(d->base.info.note, open->info.note, sizeof d->base.info.note);
   memcpy(d->shapes, ((vk_device *)open)->shapes, sizeof d->shapes);
   brc_backend_vulkan.close(open);
@@ -354,6 +364,7 @@ brc_status vk_gemm_choose(vk_device *d, const char *forced) {
     else
       verdict_of(d);
     found = choose(d, forced);
+    vk_gemm_names(d);
   }
   d->base.info.precisions = precisions_of(d);
   if (found) return BRC_OK;

@@ -159,8 +159,8 @@ static brc_status open_library(void) {
   const char *name = forced && *forced ? forced : "libvulkan.so.1";
   void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    return brc_fail(BRC_E_UNSUPPORTED, "Vulkan cannot be loaded (%s); install its loader (Debian: libvulkan1)",
-                    dlerror());
+    return brc_fail(BRC_E_UNSUPPORTED, "Vulkan cannot be loaded (%s); %s", dlerror(),
+                    name == forced ? "BRC_VULKAN_LIBRARY names it" : "install its loader (Debian: libvulkan1)");
   *(void **)&vk.vkGetInstanceProcAddr = dlsym(library, "vkGetInstanceProcAddr");
   if (!vk.vkGetInstanceProcAddr) return missing_function("vkGetInstanceProcAddr");
 #define X(f)                                          \

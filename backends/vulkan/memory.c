@@ -91,7 +91,7 @@ brc_status vk_commands_begin(vk_device *d, VkCommandBuffer *out) {
 // What the CPU reads directly has to be made visible to it.
 static void make_visible(vk_device *d, VkCommandBuffer commands) {
   memory_barrier(d, commands, EVERYTHING, EVERYTHING_WRITE, VK_PIPELINE_STAGE_HOST_BIT,
-                 VK_ACCESS_HOST_READ_BIT);
+                 VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
 }
 
 brc_status vk_commands_end(vk_device *d, VkCommandBuffer commands) {
@@ -140,8 +140,9 @@ brc_status vk_submit(vk_device *d, VkCommandBuffer commands, uint32_t times) {
 }
 
 brc_status vk_drain(vk_device *d) {
-  brc_status st = vk_submit(d, VK_NULL_HANDLE, 0);
-  return st ? st : wait_for(d, d->p->submitted);
+  // What was submitted before runs on even where this submission fails for want of memory.
+  brc_status st = vk_submit(d, VK_NULL_HANDLE, 0), waited = wait_for(d, d->p->submitted);
+  return st ? st : waited;
 }
 
 //------------------------ 2. Buffers ----------------------------------------------

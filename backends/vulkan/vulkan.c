@@ -252,17 +252,26 @@ static uint32_t most_at_once(const brc_program *p) {
   return most < 1 ? 1 : most > VK_MAX_TIMES ? VK_MAX_TIMES : (uint32_t)most;
 }
 
+static void free_profile(brc_exec *x) {
+  vk_device *d = x->device;
+  for (size_t i = 0; i < x->timed_count; i++)
+    if (x->timed[i]) d->p->vk.vkFreeCommandBuffers(d->handle, d->p->pool, 1, &x->timed[i]);
+  d->p->vk.vkDestroyQueryPool(d->handle, x->queries, NULL);
+  free(x->timed);
+  free(x->stamps);
+  x->queries = VK_NULL_HANDLE;
+  x->timed = NULL;
+  x->stamps = NULL;
+  x->timed_count = 0;
+}
+
 static void vk_exec_free(brc_device *base, brc_exec *x) {
   if (!x) return;
   vk_device *d = device_of(base);
   vk_drain(d);
   if (x->commands) d->p->vk.vkFreeCommandBuffers(d->handle, d->p->pool, 1, &x->commands);
-  for (size_t i = 0; i < x->timed_count; i++)
-    d->p->vk.vkFreeCommandBuffers(d->handle, d->p->pool, 1, &x->timed[i]);
-  d->p->vk.vkDestroyQueryPool(d->handle, x->queries, NULL);
+  free_profile(x);
   vk_buffer_destroy(d, &x->arena);
-  free(x->timed);
-  free(x->stamps);
   free(x->steps);
   free(x->seconds);
   free(x->calls);
@@ -379,6 +388,7 @@ static brc_status vk_profile(brc_device *d, brc_exec *x, bool on) {
   memset(x->seconds, 0, x->program->op_count * sizeof *x->seconds);
   memset(x->calls, 0, x->program->op_count * sizeof *x->calls);
   brc_status st = x->timed ? BRC_OK : prepare_profile(x);
+  if (st) free_profile(x);
   x->profiling = !st;
   return st;
 }

@@ -136,8 +136,8 @@ struct vk_gemm_provider {
 // Fill d's providers: the static table's order, or only `forced` (NULL: not), and d->base.info.precisions from them.
 // E_NOT_FOUND if it can't run there.
 brc_status vk_gemm_choose(vk_device *d, const char *forced);
-// Names of those that can run, in order, into `names` (VK_MAX_PROVIDERS + 1, NULL-terminated).
-void vk_gemm_names(const vk_device *d, const char **names);
+// Names of those that can run, in order, into d's provider_names and info.
+void vk_gemm_names(vk_device *d);
 brc_status vk_gemm_add(brc_exec *x, const brc_op *op, const vk_gemm *g);
 
 //------------------------ 6. The device ----------------------------------------

@@ -47,6 +47,8 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
   }
   brc_option_set set = brc_train_option_set(&t->config);
   // What was chosen for the user is fixed from here on: a resumed run uses the same.
+  if (!strcmp(t->config.backend, "auto"))  // its numbers are of GPUs, a backend's own of devices
+    snprintf(t->config.device, sizeof t->config.device, "%d", t->device->info.index);
   snprintf(t->config.backend, sizeof t->config.backend, "%s", t->device->backend->name);
   const char *const *providers = t->device->backend->gemm_providers(t->device);
   if (!*t->config.gemm && providers && providers[0])
