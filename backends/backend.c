@@ -21,6 +21,28 @@ const brc_backend *brc_backend_find(const char *name) {
   return NULL;
 }
 
+brc_status brc_check_range(const brc_backend *b, const char *what, uint64_t offset, uint64_t elements,
+                           uint64_t size) {
+  if (offset <= size && elements <= size - offset) return BRC_OK;
+  return brc_fail(BRC_E_SHAPE, "%s: %s: elements [%llu, +%llu) of a buffer of %llu", b->name, what,
+                  (unsigned long long)offset, (unsigned long long)elements, (unsigned long long)size);
+}
+
+brc_profile_row brc_profile_of(const brc_op *op, uint64_t calls, double seconds) {
+  double flops, bytes;
+  brc_op_cost(op, &flops, &bytes);
+  return (brc_profile_row){.op = op,
+                           .calls = calls,
+                           .seconds = seconds,
+                           .flops = flops * (double)calls,
+                           .bytes = bytes * (double)calls};
+}
+
+void brc_uuid_text(const uint8_t u[16], char out[40]) {
+  snprintf(out, 40, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2],
+           u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+}
+
 // The index of a backend's n-th GPU that can be used, or -1.
 static int find_gpu(const brc_backend *b, int n) {
   brc_device_info info[64];

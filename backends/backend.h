@@ -78,7 +78,15 @@ extern const brc_backend brc_backend_host, brc_backend_opencl, brc_backend_vulka
 extern const brc_backend *const brc_backends[];         // NULL-terminated: every backend in this build
 const brc_backend *brc_backend_find(const char *name);  // NULL if unknown
 
-//------------------------ 2. Helpers on top ------------------------------------
+//------------------------ 2. What backends share -------------------------------
+// Elements [offset, offset + elements) of a buffer of `size`; E_SHAPE otherwise. `what` is for the message.
+brc_status brc_check_range(const brc_backend *b, const char *what, uint64_t offset, uint64_t elements,
+                           uint64_t size);
+// The profile of an op that ran `calls` times in `seconds`.
+brc_profile_row brc_profile_of(const brc_op *op, uint64_t calls, double seconds);
+void brc_uuid_text(const uint8_t uuid[16], char out[40]);
+
+//------------------------ 3. Helpers on top ------------------------------------
 // Open by name; backend "auto": `index` counts the GPUs of the OpenCL backend, or of the Vulkan backend if OpenCL has none, and
 // the host is taken without a GPU. Unknown backend, absent device: E_NOT_FOUND with what there is.
 brc_status brc_device_open(brc_device **out, const char *backend, int index, const brc_device_options *options);

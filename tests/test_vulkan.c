@@ -365,9 +365,9 @@ static void test_cache(void **state) {
   brc_device *d = open_hiding(NULL);
   sum_program s;
   sum_create(&s, d, 10);
-  char path[sizeof((vk_device *)d)->p->cache_path], *good, *now;
+  char path[sizeof((vk_device *)d)->p->cache_file.path], *good, *now;
   size_t good_bytes, bytes;
-  snprintf(path, sizeof path, "%s", ((vk_device *)d)->p->cache_path);
+  snprintf(path, sizeof path, "%s", ((vk_device *)d)->p->cache_file.path);
   sum_free(&s, d);
   brc_device_close(d);
   check_ok(brc_file_read(path, &good, &good_bytes));

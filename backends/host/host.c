@@ -414,14 +414,7 @@ static brc_status host_profile(brc_device *d, brc_exec *x, bool on) {
 
 static brc_status host_profile_read(brc_device *d, brc_exec *x, brc_profile_row *rows) {
   (void)d;
-  for (size_t i = 0; i < x->program->op_count; i++) {
-    double flops, bytes;
-    brc_op_cost(x->program->ops[i], &flops, &bytes);
-    rows[i] = (brc_profile_row){.op = x->program->ops[i],
-                                .calls = x->calls,
-                                .flops = flops * (double)x->calls,
-                                .bytes = bytes * (double)x->calls};
-  }
+  for (size_t i = 0; i < x->program->op_count; i++) rows[i] = brc_profile_of(x->program->ops[i], x->calls, 0);
   for (int i = 0; i < x->schedule.step_count; i++)
     rows[x->schedule.steps[i].op->index].seconds += x->seconds[i];
   return BRC_OK;

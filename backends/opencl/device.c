@@ -94,13 +94,12 @@ static void fill_pci(cl_device_id id, char *out, size_t bytes) {
   }
 }
 
-static void fill_uuid(cl_device_id id, char *out, size_t bytes) {
+static void fill_uuid(cl_device_id id, char out[40]) {
   uint8_t u[16];
   if (!has_extension(id, "cl_khr_device_uuid") ||
       ocl.clGetDeviceInfo(id, 0x106A, sizeof u, u, NULL) != CL_SUCCESS)
     return;
-  snprintf(out, bytes, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2],
-           u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+  brc_uuid_text(u, out);
 }
 
 static ocl_class class_of(const brc_device_info *info) {
@@ -143,7 +142,7 @@ static void fill_info(ocl_device *d, int index) {
   info->fp64 = has_extension(d->id, "cl_khr_fp64");
   info->precisions = 1u << BRC_FP32;
   fill_pci(d->id, info->pci, sizeof info->pci);
-  fill_uuid(d->id, info->uuid, sizeof info->uuid);
+  fill_uuid(d->id, info->uuid);
   d->class = class_of(info);
   d->max_alloc = info_number(d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
   fill_note(d);

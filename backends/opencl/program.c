@@ -4,7 +4,7 @@
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/cl_sources.h"
 #include "backends/opencl/opencl.h"
-#include "base/file.h"
+#include "base/cache.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,87 +100,47 @@ static void build_options(const ocl_device *d, char *out, size_t bytes) {
 }
 
 //------------------------ 2. Cache --------------------------------------------
-// PATH/opencl/KEY.bin: a header, then what the driver gave. The key covers device, driver, options and sources; the sum
-// covers the bytes, as drivers do not take damaged binaries kindly.
-typedef struct cache_header {
-  char magic[8];
-  uint64_t key[2], bytes, sum;
-} cache_header;
-static const char magic[8] = "BRCOCL1";
-
-static uint64_t hash(uint64_t h, const void *data, size_t bytes) {  // FNV-1a
-  const unsigned char *p = data;
-  for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 0x100000001b3u;
-  return h;
-}
-
-typedef struct cache {
-  char path[4200];
-  uint64_t key[2];
-} cache;
-
-static void cache_locate(cache *c, const ocl_device *d, const char *dir, const char *options,
-                         const text *source) {
+static void cache_begin(brc_cache *c, const ocl_device *d, const char *dir, const char *options,
+                        const text *source) {
   char version[256] = "", platform[256] = "";
   ocl.clGetDeviceInfo(d->id, CL_DEVICE_VERSION, sizeof version - 1, version, NULL);
   ocl.clGetPlatformInfo(d->platform, CL_PLATFORM_VERSION, sizeof platform - 1, platform, NULL);
   const char *parts[] = {d->base.info.name, d->base.info.vendor, d->base.info.driver, version, platform,
                          options,           source->data};
-  for (int k = 0; k < 2; k++) {
-    c->key[k] = k ? 0x9e3779b97f4a7c15u : 0xcbf29ce484222325u;
-    for (size_t i = 0; i < BRC_COUNT(parts); i++) c->key[k] = hash(c->key[k], parts[i], strlen(parts[i]) + 1);
-  }
-  snprintf(c->path, sizeof c->path, "%.4000s/opencl/%016llx%016llx.bin", dir, (unsigned long long)c->key[0],
-           (unsigned long long)c->key[1]);
+  brc_cache_begin(c, dir, "opencl", "BRCOCL1");
+  for (size_t i = 0; i < BRC_COUNT(parts); i++) brc_cache_key(c, parts[i], strlen(parts[i]) + 1);
 }
 
 // The program from the cache, built; NULL when there is none, or it is damaged, or the driver does not want it any more.
-static cl_program cache_load(const cache *c, ocl_device *d, const char *options) {
-  char *data = NULL;
-  size_t bytes = 0;
+static cl_program cache_load(brc_cache *c, ocl_device *d, const char *options) {
+  char *file;
+  size_t bytes;
   cl_program program = NULL;
-  if (!brc_path_exists(c->path) || brc_file_read(c->path, &data, &bytes)) return NULL;
-  cache_header h;
-  bool good = bytes > sizeof h;
-  if (good) {
-    memcpy(&h, data, sizeof h);
-    good = !memcmp(h.magic, magic, sizeof magic) && !memcmp(h.key, c->key, sizeof h.key) &&
-           h.bytes == bytes - sizeof h && h.sum == hash(0, data + sizeof h, bytes - sizeof h);
-  }
-  if (good) {
-    const unsigned char *binary = (const unsigned char *)data + sizeof h;
-    size_t binary_bytes = bytes - sizeof h;
+  const unsigned char *binary = brc_cache_read(c, &file, &bytes);
+  if (binary) {
     cl_int status = CL_SUCCESS, code;
-    program = ocl.clCreateProgramWithBinary(d->context, 1, &d->id, &binary_bytes, &binary, &status, &code);
+    program = ocl.clCreateProgramWithBinary(d->context, 1, &d->id, &bytes, &binary, &status, &code);
     if (program && (code != CL_SUCCESS || status != CL_SUCCESS ||
                     ocl.clBuildProgram(program, 1, &d->id, options, NULL, NULL) != CL_SUCCESS)) {
       ocl.clReleaseProgram(program);
       program = NULL;
     }
   }
-  free(data);
+  free(file);
   return program;
 }
 
-// A cache that can't be written costs time at the next start, nothing else: failures are silent. The folder comes first,
-// as asking PoCL for a binary makes it compile every kernel.
-static void cache_store(const cache *c, const char *dir, cl_program program) {
-  char folder[4200];
-  snprintf(folder, sizeof folder, "%.4000s/opencl", dir);
-  if (brc_mkdirs(folder)) return;
+// The folder comes first, as asking PoCL for a binary makes it compile every kernel.
+static void cache_store(const brc_cache *c, cl_program program) {
   size_t bytes = 0;
-  if (ocl.clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS ||
+  if (!brc_cache_prepare(c) ||
+      ocl.clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS ||
       !bytes)
     return;
-  unsigned char *data = malloc(sizeof(cache_header) + bytes),
-                *binary = data ? data + sizeof(cache_header) : NULL;
-  if (data && ocl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) {
-    cache_header h = {.key = {c->key[0], c->key[1]}, .bytes = bytes, .sum = hash(0, binary, bytes)};
-    memcpy(h.magic, magic, sizeof magic);
-    memcpy(data, &h, sizeof h);
-    brc_file_write_all(c->path, data, sizeof h + bytes);
-  }
-  free(data);
+  unsigned char *binary = malloc(bytes);
+  if (binary && ocl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)
+    brc_cache_write(c, binary, bytes);
+  free(binary);
 }
 
 //------------------------ 3. Build --------------------------------------------
@@ -207,15 +167,15 @@ static brc_status build_from_source(ocl_device *d, const text *source, const cha
 brc_status ocl_program_build(ocl_device *d, const char *cache_dir) {
   char options[512];
   text source = {0};
-  cache c;
+  brc_cache c;
   build_options(d, options, sizeof options);
   brc_status st = all_sources(&source);
   if (!st) {
-    cache_locate(&c, d, cache_dir, options, &source);
+    cache_begin(&c, d, cache_dir, options, &source);
     d->program = cache_load(&c, d, options);
     if (!d->program) {
       st = build_from_source(d, &source, options);
-      if (!st) cache_store(&c, cache_dir, d->program);
+      if (!st) cache_store(&c, d->program);
     }
   }
   free(source.data);

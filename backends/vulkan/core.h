@@ -2,6 +2,7 @@
 #ifndef BRC_VULKAN_CORE_H
 #define BRC_VULKAN_CORE_H
 #include "backends/vulkan/vulkan.h"
+#include "base/cache.h"
 
 //------------------------ 1. Functions, newer extensions ------------------------
 // clang-format off
@@ -147,8 +148,7 @@ struct vk_private {
   VkShaderModule *modules;  // parallel to vk_modules; made at the first use
   vk_pipeline_row *pipelines;
   size_t pipeline_count, pipeline_cap, pipelines_saved;
-  char cache_dir[4096], cache_path[4200];
-  uint64_t cache_key[2];
+  brc_cache cache_file;
   double pipeline_seconds;  // spent on making them
 };
 

@@ -264,11 +264,6 @@ static uint64_t largest_local_heap(VkPhysicalDevice physical) {
   return most;
 }
 
-static void print_uuid(const uint8_t *u, char *out, size_t bytes) {
-  snprintf(out, bytes, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2],
-           u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
-}
-
 // Vulkan has no count of compute units; some vendors' extensions have.
 static uint32_t compute_units(const property_set *p, bool cpu) {
   if (cpu) return (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
@@ -291,7 +286,7 @@ static void fill_properties(vk_device *d, const extension_set *has) {
   if (has->pci_bus_info)
     snprintf(info->pci, sizeof info->pci, "%04x:%02x:%02x.%x", p.pci.pciDomain, p.pci.pciBus & 0xff,
              p.pci.pciDevice & 0xff, p.pci.pciFunction & 0xf);
-  print_uuid(p.v11.deviceUUID, info->uuid, sizeof info->uuid);
+  brc_uuid_text(p.v11.deviceUUID, info->uuid);
   d->subgroup_size = d->subgroup_min = d->subgroup_max = p.v11.subgroupSize;
   if (!(p.subgroup.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT)) d->subgroup_size_control = false;
   if (d->subgroup_size_control) {

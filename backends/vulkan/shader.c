@@ -1,66 +1,30 @@
 // The embedded SPIR-V of shaders/, pipelines, their cache on disk.
 #ifdef BRC_HAVE_VULKAN
 #include "backends/vulkan/core.h"
-#include "base/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 //------------------------ 1. Cache -------------------------------------------------
-// PATH/vulkan/KEY.bin: a header, then what the driver gave. The key covers device, driver and modules; the sum covers the
-// bytes, as drivers do not take damaged caches kindly. Drivers without a cache of their own worth the name lose nothing.
-typedef struct cache_header {
-  char magic[8];
-  uint64_t key[2], bytes, sum;
-} cache_header;
-static const char magic[8] = "BRCVLK1";
-
-static uint64_t hash(uint64_t h, const void *data, size_t bytes) {  // FNV-1a
-  const unsigned char *p = data;
-  for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 0x100000001b3u;
-  return h;
-}
-
-static void cache_locate(vk_device *d, const char *dir) {
-  struct vk_private *p = d->p;
+static void cache_begin(vk_device *d, const char *dir) {
+  brc_cache *c = &d->p->cache_file;
   const VkPhysicalDeviceProperties *of = &d->properties;
   const brc_device_info *info = &d->base.info;
-  for (int k = 0; k < 2; k++) {
-    uint64_t h = k ? 0x9e3779b97f4a7c15u : 0xcbf29ce484222325u;
-    h = hash(h, of->pipelineCacheUUID, VK_UUID_SIZE);
-    h = hash(h, &of->vendorID, sizeof of->vendorID);
-    h = hash(h, &of->deviceID, sizeof of->deviceID);
-    h = hash(h, &of->driverVersion, sizeof of->driverVersion);
-    h = hash(h, info->name, strlen(info->name));
-    h = hash(h, info->driver, strlen(info->driver));
-    for (const vk_module *m = vk_modules; m->name; m++) h = hash(h, m->words, m->bytes);
-    p->cache_key[k] = h;
-  }
-  snprintf(p->cache_dir, sizeof p->cache_dir, "%.4000s/vulkan", dir);
-  snprintf(p->cache_path, sizeof p->cache_path, "%s/%016llx%016llx.bin", p->cache_dir,
-           (unsigned long long)p->cache_key[0], (unsigned long long)p->cache_key[1]);
-}
-
-// What is in the cache file, behind its header; NULL when there is none, or it is damaged. free() `file`.
-static const void *cache_load(const struct vk_private *p, char **file, size_t *bytes) {
-  cache_header h;
-  size_t size = 0;
-  *file = NULL;
-  if (!brc_path_exists(p->cache_path) || brc_file_read(p->cache_path, file, &size) || size <= sizeof h)
-    return NULL;
-  memcpy(&h, *file, sizeof h);
-  *bytes = size - sizeof h;
-  const char *data = *file + sizeof h;
-  const bool good = !memcmp(h.magic, magic, sizeof magic) && !memcmp(h.key, p->cache_key, sizeof h.key) &&
-                    h.bytes == *bytes && h.sum == hash(0, data, *bytes);
-  return good ? data : NULL;
+  brc_cache_begin(c, dir, "vulkan", "BRCVLK1");
+  brc_cache_key(c, of->pipelineCacheUUID, VK_UUID_SIZE);
+  brc_cache_key(c, &of->vendorID, sizeof of->vendorID);
+  brc_cache_key(c, &of->deviceID, sizeof of->deviceID);
+  brc_cache_key(c, &of->driverVersion, sizeof of->driverVersion);
+  brc_cache_key(c, info->name, strlen(info->name));
+  brc_cache_key(c, info->driver, strlen(info->driver));
+  for (const vk_module *m = vk_modules; m->name; m++) brc_cache_key(c, m->words, m->bytes);
 }
 
 static brc_status create_cache(vk_device *d) {
   char *file;
   size_t bytes = 0;
-  const void *data = cache_load(d->p, &file, &bytes);
+  const void *data = brc_cache_read(&d->p->cache_file, &file, &bytes);
   const VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
                                           .initialDataSize = data ? bytes : 0,
                                           .pInitialData = data};
@@ -69,23 +33,16 @@ static brc_status create_cache(vk_device *d) {
   return code == VK_SUCCESS ? BRC_OK : vk_fail("vkCreatePipelineCache", code);
 }
 
-// A cache that can't be written costs time at the next start, nothing else: failures are silent.
 void vk_shaders_save(vk_device *d) {
   struct vk_private *p = d->p;
   if (p->pipelines_saved == p->pipeline_count) return;
   p->pipelines_saved = p->pipeline_count;
   size_t bytes = 0;
   if (p->vk.vkGetPipelineCacheData(d->handle, p->cache, &bytes, NULL) != VK_SUCCESS || !bytes) return;
-  char *data = malloc(sizeof(cache_header) + bytes);
-  if (!data) return;
-  char *blob = data + sizeof(cache_header);
-  if (p->vk.vkGetPipelineCacheData(d->handle, p->cache, &bytes, blob) == VK_SUCCESS &&
-      !brc_mkdirs(p->cache_dir)) {
-    cache_header h = {.key = {p->cache_key[0], p->cache_key[1]}, .bytes = bytes, .sum = hash(0, blob, bytes)};
-    memcpy(h.magic, magic, sizeof magic);
-    memcpy(data, &h, sizeof h);
-    brc_file_write_all(p->cache_path, data, sizeof h + bytes);
-  }
+  char *data = malloc(bytes);
+  if (data && p->vk.vkGetPipelineCacheData(d->handle, p->cache, &bytes, data) == VK_SUCCESS &&
+      brc_cache_prepare(&p->cache_file))
+    brc_cache_write(&p->cache_file, data, bytes);
   free(data);
 }
 
@@ -214,7 +171,7 @@ brc_status vk_shaders_open(vk_device *d, const char *cache_dir) {
                                              .pushConstantRangeCount = 1,
                                              .pPushConstantRanges = &range};
   VK_TRY(d, vkCreatePipelineLayout, d->handle, &layout, NULL, &d->p->layout);
-  cache_locate(d, cache_dir);
+  cache_begin(d, cache_dir);
   return create_cache(d);
 }
 

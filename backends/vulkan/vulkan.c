@@ -35,9 +35,7 @@ static void vk_release(brc_device *d, brc_buffer *b) {
 }
 
 static brc_status check_range(const char *what, uint64_t offset, uint64_t elements, uint64_t size) {
-  if (offset <= size && elements <= size - offset) return BRC_OK;
-  return brc_fail(BRC_E_SHAPE, "Vulkan: %s: elements [%llu, +%llu) of a buffer of %llu", what,
-                  (unsigned long long)offset, (unsigned long long)elements, (unsigned long long)size);
+  return brc_check_range(&brc_backend_vulkan, what, offset, elements, size);
 }
 
 // `data` has been copied when this returns, whether or not the caller would wait.
@@ -395,16 +393,8 @@ static brc_status vk_profile(brc_device *d, brc_exec *x, bool on) {
 
 static brc_status vk_profile_read(brc_device *d, brc_exec *x, brc_profile_row *rows) {
   (void)d;
-  for (size_t i = 0; i < x->program->op_count; i++) {
-    double flops, bytes;
-    brc_op_cost(x->program->ops[i], &flops, &bytes);
-    double n = (double)x->calls[i];
-    rows[i] = (brc_profile_row){.op = x->program->ops[i],
-                                .calls = x->calls[i],
-                                .seconds = x->seconds[i],
-                                .flops = n * flops,
-                                .bytes = n * bytes};
-  }
+  for (size_t i = 0; i < x->program->op_count; i++)
+    rows[i] = brc_profile_of(x->program->ops[i], x->calls[i], x->seconds[i]);
   return BRC_OK;
 }
 

@@ -1,5 +1,6 @@
 // The run folder: config.json, log.csv (a row per evaluation), train.csv, TensorBoard events of the same names.
 #include "train/train.h"
+#include "base/cache.h"
 #include "base/file.h"
 #include <errno.h>
 #include <math.h>
@@ -21,12 +22,10 @@ bool brc_run_exists(const char *run) {
 static void hash_file(const char *path, char out[32]) {
   char *data;
   size_t n;
-  uint64_t h = 0xcbf29ce484222325u;
   snprintf(out, 32, "unreadable");
   if (brc_file_read(path, &data, &n)) return;
-  for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)data[i]) * 0x100000001b3u;
+  snprintf(out, 32, "%016llx", (unsigned long long)brc_hash(BRC_HASH_START, data, n));
   free(data);
-  snprintf(out, 32, "%016llx", (unsigned long long)h);
 }
 
 brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
