@@ -148,6 +148,7 @@ struct vk_device {
   VkPhysicalDeviceProperties properties;
   // What it can do beyond the minimum (false, 0 where the driver lacks it or our loader's headers do not know it).
   bool fp16, fp16_storage, bf16, coopmat, coopmat2, subgroup_size_control;
+  bool subgroup_fixed;  // with that control: there is only the one size, and it must not be asked for
   bool few_lanes;  // a CPU: work-groups are kept small
   uint32_t subgroup_size, subgroup_min, subgroup_max, shared_bytes;
   uint64_t max_buffer, max_allocation;  // bytes
