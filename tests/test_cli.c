@@ -268,6 +268,41 @@ static void test_tasks(void **state) {
   cJSON_Delete(o);
 }
 
+// The command itself fails if a task's mj_step calls alone end in another state than the task.
+static void test_bench_env(void **state) {
+  (void)state;
+  run_brc(&r, NULL, "tasks cartpole-swingup --json");
+  cJSON *o = parse_line(r.out);
+  bool found =
+      cJSON_IsTrue(cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(o, "tasks"), 0), "assets_found"));
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "bench env probe-action %s --seconds 0.02 --threads 2 --json",
+          found ? "cartpole-swingup finger-spin" : "");
+  if (strstr(r.err, "MuJoCo")) {
+    testing_skip("bench env: %s", r.err);
+    skip();
+  }
+  if (r.status) fail_msg("%s", r.err);
+  o = parse_line(r.out);
+  const cJSON *task, *tasks = cJSON_GetObjectItem(o, "tasks");
+  assert_int_equal(cJSON_GetArraySize(tasks), found ? 3 : 1);
+  cJSON_ArrayForEach(task, tasks) {
+    const cJSON *share = cJSON_GetObjectItem(task, "share_of_mj_step");
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(task, "steps_per_s")) > 0);
+    assert_true((share == NULL) ==
+                !strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(task, "task")), "probe-action"));
+    if (!share) continue;
+    assert_true(share->valuedouble > 0.5 && share->valuedouble < 1.5);
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(task, "mj_steps_per_step")) >= 2);
+  }
+  static const char *const keys[] = {"environments", "threads", "steps_per_s", "steps_per_s_one_thread",
+                                     "scaling"};
+  for (size_t k = 0; k < BRC_COUNT(keys); k++)
+    if (!(cJSON_GetNumberValue(cJSON_GetObjectItem(o, keys[k])) > 0))
+      fail_msg("%s is missing or not positive", keys[k]);
+  cJSON_Delete(o);
+}
+
 // A shell line of the test's own; its first word of output into `word`, if wanted.
 static bool shell(char *word, const char *fmt, ...) BRC_PRINTF(2, 3);
 static bool shell(char *word, const char *fmt, ...) {
@@ -461,6 +496,7 @@ static void test_assets_listed(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_tasks),
+                                     cmocka_unit_test(test_bench_env),
                                      cmocka_unit_test(test_assets_listed),
                                      cmocka_unit_test(test_assets_fetch),
                                      cmocka_unit_test(test_assets_fetch_fails),

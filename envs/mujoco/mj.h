@@ -1,5 +1,5 @@
 // What the MuJoCo suites share: the library (loaded at run time), models, a simulation, golden states, rewards.
-// Without MuJoCo's headers (BRC_HAVE_MUJOCO undefined) only brc_mj_open exists, and says so.
+// Without MuJoCo's headers (BRC_HAVE_MUJOCO undefined) only brc_mj_open exists, and says so, beside what needs no MuJoCo.
 #ifndef BRC_MJ_H
 #define BRC_MJ_H
 #include "envs/env_impl.h"
@@ -133,7 +133,16 @@ brc_status brc_mj_restore_task(const brc_st_file *file, const char *prefix, cons
 brc_status brc_mj_inspect(const brc_mj_sim *s, const char *name, double *out, size_t max, size_t *count);
 #endif  // BRC_HAVE_MUJOCO
 
-//------------------------ 5. Rewards ------------------------------------------
+//------------------------ 5. Measuring ----------------------------------------
+// Between begin and end, calls of mj_step, mj_step1 and mj_step2 are recorded with their controls (by one thread, which is
+// the only one that may step then); end tells how many. replay runs them again, with nothing in between, on the same
+// simulations: from the state that they began in, they end in the same. Without MuJoCo there are none.
+void brc_mj_record_begin(void);
+size_t brc_mj_record_end(void);
+brc_status brc_mj_record_replay(void);
+void brc_mj_record_free(void);
+
+//------------------------ 6. Rewards ------------------------------------------
 // dm_control.utils.rewards.tolerance: 1 inside [low, high], falling off outside over `margin`.
 typedef enum brc_sigmoid {
   BRC_GAUSSIAN,

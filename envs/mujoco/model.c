@@ -58,6 +58,16 @@ static brc_status add_files(mjVFS *files, const brc_mj_source *source) {
   return st;
 }
 
+// Said once per texture, however many models use it. Called under the lock.
+static void note_texture(const char *name, const char *model) {
+  static char noted[32][64];
+  size_t i = 0;
+  for (; i < BRC_COUNT(noted) && noted[i][0]; i++)
+    if (strcmp(noted[i], name) == 0) return;
+  if (i < BRC_COUNT(noted)) snprintf(noted[i], sizeof noted[i], "%s", name);
+  fprintf(stderr, "brc: note: texture %s is missing and drawn grey (%s)\n", name, base_name(model));
+}
+
 // A texture changes what is drawn, not what moves: where MuJoCo's message (resource not found ... 'PATH.png') says that one
 // is missing, a grey one takes its place. False: the message says something else, or no room.
 static bool replace_texture(compile_call *c) {
@@ -73,7 +83,7 @@ static bool replace_texture(compile_call *c) {
   const char *name = base_name(begin + 1);
   bool added = brc_mj.mj_addBufferVFS(c->files, name, grey, sizeof grey) == 0;
   if (added)
-    fprintf(stderr, "brc: note: texture %s is missing and drawn grey (%s)\n", name, base_name(c->source->path));
+    note_texture(name, c->source->path);
   else
     end[4] = '\'';  // the whole message again, for the caller
   return added;
