@@ -16,7 +16,6 @@ brc_status brc_mj_open(void);
 #define BRC_MJ_FUNCTIONS(X) \
   X(mj_version)             \
   X(mj_loadXML)             \
-  X(mj_copyModel)           \
   X(mj_deleteModel)         \
   X(mj_makeData)            \
   X(mj_deleteData)          \
@@ -66,7 +65,7 @@ typedef struct brc_mj_sim {
   mjModel model;
   mjData *data;
   const mjModel *shared;  // from the cache; never written
-  mjModel *own;           // private arrays, or NULL
+  char *own;              // private arrays, or NULL
   mjtNum *state;          // scratch of state_size numbers
   int state_size;         // of mjSTATE_INTEGRATION
   bool raised;            // the last call ended in MuJoCo's error handler: reset before going on
@@ -75,8 +74,8 @@ typedef struct brc_mj_sim {
 // The sim must be zeroed; brc_mj_sim_free also takes one that was never or half made.
 brc_status brc_mj_sim_init(brc_mj_sim *s, const brc_mj_source *source);
 void brc_mj_sim_free(brc_mj_sim *s);
-// Give the simulation its own arrays, to write target positions and the like into. mj_resetData does not undo what is
-// written; brc_mj_sim_reset does.
+// Give the simulation its own arrays (but those of more than 64 KiB), to write target positions and the like into.
+// mj_resetData does not undo what is written; brc_mj_sim_reset does.
 brc_status brc_mj_own_model(brc_mj_sim *s);
 // As compiled: data reset, a private model restored.
 brc_status brc_mj_sim_reset(brc_mj_sim *s);
