@@ -1,4 +1,5 @@
-// Where model files are looked for: --assets, each folder of BRC_ASSETS, the data folder, ../shared/assets.
+// Where model files come from, and where they are looked for: --assets, each folder of BRC_ASSETS, the data folder,
+// ../shared/assets.
 #include "base/file.h"
 #include "envs/env.h"
 
@@ -6,6 +7,39 @@
 #include <stdlib.h>
 #include <string.h>
 
+//------------------------ 1. Suites -------------------------------------------
+#define FETCHED(name_) .name = name_, .how_to_get = "brc assets fetch " name_
+static const brc_asset_suite suites[] = {
+    {.name = "dm_control", .licence = "Apache 2.0", .how_to_get = "tools/setup", .megabytes = 21},
+    {FETCHED("dmc_custom"), .licence = "MIT", .url = "https://github.com/naumix/BiggerRegularizedCategorical",
+     .commit = "eec512f4e060da63f8a114b91898c554a60ed66b", .inside = "dmc_envs/tasks",
+     .parts = {"ball_in_cup.xml", "cheetah.xml", "fish.xml", "hopper.xml", "pendulum.xml",
+               "reacher_four_links.xml", "reacher_three_links.xml", "walker.xml"},
+     .megabytes = 1},
+    {FETCHED("humanoidbench"), .licence = "MIT", .url = "https://github.com/carlosferrazza/humanoid-bench",
+     .commit = "791405f5eacf879adbc99105adb3fee73f5a49fc", .inside = "humanoid_bench/assets",
+     .parts = {"common", "envs", "h1", "locomotion", "robots", "shadow_hand_menagerie", "shadow_hand_submodel",
+               "tasks"},
+     .megabytes = 102},
+};
+
+const brc_asset_suite *brc_asset_suite_at(size_t i) { return i < BRC_COUNT(suites) ? &suites[i] : NULL; }
+
+const brc_asset_suite *brc_asset_suite_find(const char *name) {
+  for (size_t i = 0; i < BRC_COUNT(suites); i++)
+    if (strcmp(suites[i].name, name) == 0) return &suites[i];
+  return NULL;
+}
+
+const brc_asset_suite *brc_asset_suite_of(const char *relative) {
+  for (size_t i = 0; i < BRC_COUNT(suites); i++) {
+    size_t n = strlen(suites[i].name);
+    if (strncmp(relative, suites[i].name, n) == 0 && relative[n] == '/') return &suites[i];
+  }
+  return NULL;
+}
+
+//------------------------ 2. Search -------------------------------------------
 typedef struct search {
   const char *relative;
   char *path;
@@ -32,17 +66,6 @@ static bool try_list(search *s, const char *list) {
   return false;
 }
 
-// Most come with tools/setup; some are in no package.
-static const char *how_to_get(const char *relative) {
-  if (strncmp(relative, "dmc_custom/", 11) == 0)
-    return "the published BRC code (naumix/BiggerRegularizedCategorical) has it in dmc_envs/tasks: "
-           "copy that folder as dmc_custom and name the folder above it with --assets";
-  if (strncmp(relative, "humanoidbench/", 14) == 0)
-    return "the public repository carlosferrazza/humanoid-bench has it in humanoid_bench/assets: "
-           "copy that folder as humanoidbench and name the folder above it with --assets";
-  return "run tools/setup, or name the folder that has it with --assets";
-}
-
 brc_status brc_assets_find(const brc_assets *a, const char *relative, char *path, size_t bytes) {
   search s = {.relative = relative, .path = path, .bytes = bytes};
   if (a && a->extra && try_root(&s, a->extra, strlen(a->extra))) return BRC_OK;
@@ -57,6 +80,8 @@ brc_status brc_assets_find(const brc_assets *a, const char *relative, char *path
   if (try_root(&s, beside, strlen(beside))) return BRC_OK;
 #endif
   if (bytes) path[0] = '\0';
-  return brc_fail(BRC_E_NOT_FOUND, "asset '%s' is in none of: %s; %s", relative, s.looked,
-                  how_to_get(relative));
+  const brc_asset_suite *suite = brc_asset_suite_of(relative);
+  return brc_fail(BRC_E_NOT_FOUND,
+                  "asset '%s' is in none of: %s; run %s, or name the folder that has it with --assets",
+                  relative, s.looked, suite ? suite->how_to_get : "tools/setup");
 }

@@ -15,6 +15,36 @@ typedef struct brc_assets {
 // Full path of `relative` ("dm_control/suite/cartpole.xml"). E_NOT_FOUND says where it looked and how to get it.
 brc_status brc_assets_find(const brc_assets *a, const char *relative, char *path, size_t bytes);
 
+// A folder below a root, and where its files come from.
+typedef struct brc_asset_suite {
+  const char *name;          // "humanoidbench": the folder
+  const char *licence;       // in a word or two; its text is kept beside the files
+  const char *how_to_get;    // a command
+  const char *url, *commit;  // a public git repository and its pinned commit; NULL: no such
+  const char *inside;        // the folder there that becomes `name`
+  const char *parts[10];     // what of it is needed: files and folders, up to a NULL
+  int megabytes;             // about, when installed
+} brc_asset_suite;
+const brc_asset_suite *brc_asset_suite_at(size_t i);              // NULL behind the last
+const brc_asset_suite *brc_asset_suite_of(const char *relative);  // whose folder the path begins with, or NULL
+const brc_asset_suite *brc_asset_suite_find(const char *name);    // by its name, or NULL
+
+// Get a suite's files with git and put them into TO/NAME, in one step and with the licence: whatever goes wrong, or whoever
+// interrupts, TO/NAME stays as it was. *stop != 0 (a signal's flag; may be NULL) gives up with E_STOPPED.
+typedef struct brc_asset_fetch {
+  const brc_asset_suite *suite;
+  const char *url, *commit;  // NULL: the suite's
+  const char *to;            // NULL: the data folder
+  volatile const int *stop;
+} brc_asset_fetch;
+typedef struct brc_asset_fetched {
+  char path[4096];     // TO/NAME
+  char licence[4224];  // the licence's file in it
+  char commit[65];     // what was installed
+  bool already;        // it was there: nothing done
+} brc_asset_fetched;
+brc_status brc_assets_fetch(const brc_asset_fetch *f, brc_asset_fetched *out);
+
 //------------------------ 2. One task -----------------------------------------
 typedef struct brc_env brc_env;
 typedef struct brc_env_result {

@@ -1,5 +1,6 @@
 // Many environments, stepped together. An environment is one item of the thread pool and touches nothing but its own
-// slot and its own rows, so the results do not depend on which thread takes it. Nothing is allocated or locked per step.
+// slot and its own rows, so the results do not depend on which thread takes it, nor on the order. Nothing is allocated or
+// locked per step. The slowest are taken first, so that no thread begins a long one when the others are done.
 #include "envs/env_impl.h"
 
 #include <stdio.h>
@@ -11,6 +12,7 @@ typedef struct slot {
   uint64_t seed;     // of this environment: the pool's seed mixed with its number
   uint64_t episode;  // the next one to start
   double *obs;       // obs_dim of the task, before the cast
+  double cost_s;     // of a step, smoothed
   brc_status status;
   char error[512];  // an item's failure, until the caller's thread takes it
 } slot;
@@ -19,6 +21,8 @@ struct brc_env_pool {
   slot *slots;
   double *obs;  // of all slots
   size_t count;
+  uint32_t *order;  // slots in the order in which a step takes them
+  uint64_t runs;    // steps so far
   int obs_dim, act_dim;
   brc_pool *threads;
 };
@@ -41,13 +45,43 @@ static uint64_t slot_seed(uint64_t seed, size_t i) {
 }
 
 //------------------------ 1. Life ---------------------------------------------
+// The sentence of a failure is kept per thread: take it along.
+static void note(slot *s, brc_status st) {
+  s->status = st;
+  if (st) snprintf(s->error, sizeof s->error, "%s", brc_error());
+}
+
+// The first failure in the order of the environments, whichever came first in time.
+static brc_status first_failure(const brc_env_pool *p) {
+  for (size_t i = 0; i < p->count; i++)
+    if (p->slots[i].status) return brc_fail(p->slots[i].status, "%s", p->slots[i].error);
+  return BRC_OK;
+}
+
+typedef struct create_call {
+  brc_env_pool *pool;
+  const brc_env_def *const *defs;
+  const brc_assets *assets;
+} create_call;
+
+static void create_item(void *arg, uint32_t i, uint32_t thread) {
+  (void)thread;
+  create_call *c = arg;
+  slot *s = &c->pool->slots[i];
+  note(s, brc_env_create(&s->env, c->defs[i], c->assets));
+}
+
+// Models compile side by side.
 static brc_status create_slots(brc_env_pool *p, const brc_env_def *const *defs, uint64_t seed,
                                const brc_assets *assets) {
+  create_call c = {p, defs, assets};
+  brc_pool_run(p->threads, (uint32_t)p->count, create_item, &c);
+  brc_status st = first_failure(p);
+  if (st) return st;
   size_t total = 0;
   for (size_t i = 0; i < p->count; i++) {
-    brc_status st = brc_env_create(&p->slots[i].env, defs[i], assets);
-    if (st) return st;
     p->slots[i].seed = slot_seed(seed, i);
+    p->order[i] = (uint32_t)i;
     total += (size_t)defs[i]->obs_dim;
     if (defs[i]->obs_dim > p->obs_dim) p->obs_dim = defs[i]->obs_dim;
     if (defs[i]->act_dim > p->act_dim) p->act_dim = defs[i]->act_dim;
@@ -69,7 +103,10 @@ brc_status brc_env_pool_create(brc_env_pool **out, const brc_env_def *const *def
   if (count > UINT32_MAX) return brc_fail(BRC_E_USAGE, "%zu environments are too many", count);
   brc_env_pool *p = calloc(1, sizeof *p);
   if (p) p->slots = calloc(count, sizeof *p->slots);
-  if (!p || !p->slots) {
+  if (p) p->order = calloc(count, sizeof *p->order);
+  if (!p || !p->slots || !p->order) {
+    if (p) free(p->slots);
+    if (p) free(p->order);
     free(p);
     return brc_fail(BRC_E_NOMEM, "pool of %zu environments", count);
   }
@@ -87,6 +124,7 @@ void brc_env_pool_destroy(brc_env_pool *p) {
   if (!p) return;
   for (size_t i = 0; i < p->count; i++) brc_env_destroy(p->slots[i].env);
   free(p->obs);
+  free(p->order);
   free(p->slots);
   free(p);
 }
@@ -103,12 +141,6 @@ static void cast_row(const brc_env_pool *p, const slot *s, float *row) {
   for (int j = n; j < p->obs_dim; j++) row[j] = 0.0f;
 }
 
-// The sentence of a failure is kept per thread: take it along.
-static void note(slot *s, brc_status st) {
-  s->status = st;
-  if (st) snprintf(s->error, sizeof s->error, "%s", brc_error());
-}
-
 static void reset_slot(brc_env_pool *p, slot *s, float *row) {
   brc_status st = brc_env_reset(s->env, s->seed, s->episode, s->obs);
   note(s, st);
@@ -123,23 +155,35 @@ static void reset_item(void *arg, uint32_t i, uint32_t thread) {
   reset_slot(c->pool, &c->pool->slots[i], c->obs + (size_t)i * (size_t)c->pool->obs_dim);
 }
 
-static void step_item(void *arg, uint32_t i, uint32_t thread) {
+// Now and then steps are timed, and the order follows. More often would cost short tasks some percent.
+enum { TIMED_EVERY = 256, TIMED = 4 };
+static bool is_timed(const brc_env_pool *p) { return p->runs % TIMED_EVERY < TIMED; }
+
+static void step_item(void *arg, uint32_t k, uint32_t thread) {
   (void)thread;
   call *c = arg;
   brc_env_pool *p = c->pool;
+  const size_t i = p->order[k];
   slot *s = &p->slots[i];
   s->status = BRC_OK;
   if (c->skip && c->skip[i]) return;
-  brc_status st = brc_env_step(s->env, c->action + (size_t)i * (size_t)p->act_dim, s->obs, &c->results[i]);
+  const bool timed = is_timed(p);
+  double began = timed ? brc_now_s() : 0;
+  brc_status st = brc_env_step(s->env, c->action + i * (size_t)p->act_dim, s->obs, &c->results[i]);
+  if (timed) s->cost_s = 0.75 * s->cost_s + 0.25 * (brc_now_s() - began);
   note(s, st);
-  if (!st) cast_row(p, s, c->obs + (size_t)i * (size_t)p->obs_dim);
+  if (!st) cast_row(p, s, c->obs + i * (size_t)p->obs_dim);
 }
 
-// The first failure in the order of the environments, whichever came first in time.
-static brc_status first_failure(const brc_env_pool *p) {
-  for (size_t i = 0; i < p->count; i++)
-    if (p->slots[i].status) return brc_fail(p->slots[i].status, "%s", p->slots[i].error);
-  return BRC_OK;
+// Insertion: the order changes little from one time to the next.
+static void sort_slots(brc_env_pool *p) {
+  for (size_t k = 1; k < p->count; k++) {
+    uint32_t i = p->order[k];
+    size_t to = k;
+    for (; to > 0 && p->slots[p->order[to - 1]].cost_s < p->slots[i].cost_s; to--)
+      p->order[to] = p->order[to - 1];
+    p->order[to] = i;
+  }
 }
 
 brc_status brc_env_pool_reset(brc_env_pool *p, float *obs) {
@@ -157,6 +201,8 @@ brc_status brc_env_pool_step(brc_env_pool *p, const float *action, float *next_o
                              const uint8_t *skip) {
   call c = {.pool = p, .action = action, .obs = next_obs, .results = results, .skip = skip};
   brc_pool_run(p->threads, (uint32_t)p->count, step_item, &c);
+  p->runs++;
+  if (p->runs % TIMED_EVERY == TIMED) sort_slots(p);
   return first_failure(p);
 }
 

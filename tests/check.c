@@ -1,6 +1,7 @@
 #include "tests/check.h"
 
-#include <ftw.h>
+#include "base/file.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,13 +24,8 @@ void check_status_fails(brc_status code, const char *part, brc_status st, const 
 static char folder[256];
 static pid_t owner;
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *at) {
-  (void)info, (void)kind, (void)at;
-  return remove(path);
-}
-
 static void remove_folder(void) {
-  if (getpid() == owner) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  if (getpid() == owner) brc_remove_tree(folder);
 }
 
 const char *check_folder(void) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <unistd.h>
 
 static run_result r;
@@ -227,7 +228,7 @@ static void test_dump(void **state) {
 
 static void test_help(void **state) {
   (void)state;
-  static const char *const commands[] = {"", "train", "eval", "devices", "tasks", "verify", "bench"};
+  static const char *const commands[] = {"", "train", "eval", "devices", "tasks", "assets", "verify", "bench"};
   for (size_t i = 0; i < BRC_COUNT(commands); i++) {
     run_brc(&r, NULL, "%s --help", commands[i]);
     assert_int_equal(r.status, 0);
@@ -235,10 +236,277 @@ static void test_help(void **state) {
   }
 }
 
+//------------------------ Tasks and their files -----------------------------------
+static void test_tasks(void **state) {
+  (void)state;
+  run_brc(&r, NULL, "tasks dmc-dogs");
+  assert_int_equal(r.status, 0);
+  // A benchmark's tasks in its own order, and no others.
+  const char *stand = strstr(r.out, "dog-stand"), *run = strstr(r.out, "dog-run");
+  if (!stand || !run || stand > run || strstr(r.out, "humanoid")) fail_msg("%s", r.out);
+  run_brc(&r, NULL, "tasks h1-*a* --assets /no/such/folder --json");
+  assert_int_equal(r.status, 0);
+  cJSON *o = parse_line(r.out);
+  const cJSON *task, *tasks = cJSON_GetObjectItem(o, "tasks");
+  assert_true(cJSON_GetArraySize(tasks) > 3);
+  cJSON_ArrayForEach(task, tasks) {
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(task, "suite")), "humanoidbench");
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(task, "obs_dim")) >= 51);
+    const bool found = cJSON_IsTrue(cJSON_GetObjectItem(task, "assets_found"));
+    const char *how = cJSON_GetStringValue(cJSON_GetObjectItem(task, "how_to_get"));
+    if (found ? how != NULL : !how || strcmp(how, "brc assets fetch humanoidbench")) fail_msg("%s", r.out);
+  }
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "tasks --json");
+  o = parse_line(r.out);
+  const cJSON *b, *dogs = NULL;
+  cJSON_ArrayForEach(
+      b, cJSON_GetObjectItem(o, "benchmarks")) if (!strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(b, "name")),
+                                                           "dmc-dogs")) dogs = cJSON_GetObjectItem(b, "tasks");
+  assert_int_equal(cJSON_GetArraySize(dogs), 4);
+  assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(dogs, 3)), "dog-run");
+  cJSON_Delete(o);
+}
+
+// The command itself fails if a task's mj_step calls alone end in another state than the task.
+static void test_bench_env(void **state) {
+  (void)state;
+  run_brc(&r, NULL, "tasks cartpole-swingup --json");
+  cJSON *o = parse_line(r.out);
+  bool found =
+      cJSON_IsTrue(cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(o, "tasks"), 0), "assets_found"));
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "bench env probe-action %s --seconds 0.02 --threads 2 --json",
+          found ? "cartpole-swingup finger-spin" : "");
+  if (strstr(r.err, "MuJoCo")) {
+    testing_skip("bench env: %s", r.err);
+    skip();
+  }
+  if (r.status) fail_msg("%s", r.err);
+  o = parse_line(r.out);
+  const cJSON *task, *tasks = cJSON_GetObjectItem(o, "tasks");
+  assert_int_equal(cJSON_GetArraySize(tasks), found ? 3 : 1);
+  cJSON_ArrayForEach(task, tasks) {
+    const cJSON *share = cJSON_GetObjectItem(task, "share_of_mj_step");
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(task, "steps_per_s")) > 0);
+    assert_true((share == NULL) ==
+                !strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(task, "task")), "probe-action"));
+    if (!share) continue;
+    assert_true(share->valuedouble > 0.5 && share->valuedouble < 1.5);
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(task, "mj_steps_per_step")) >= 2);
+  }
+  static const char *const keys[] = {"environments", "threads", "steps_per_s", "steps_per_s_one_thread",
+                                     "scaling"};
+  for (size_t k = 0; k < BRC_COUNT(keys); k++)
+    if (!(cJSON_GetNumberValue(cJSON_GetObjectItem(o, keys[k])) > 0))
+      fail_msg("%s is missing or not positive", keys[k]);
+  cJSON_Delete(o);
+}
+
+// A shell line of the test's own; its first word of output into `word`, if wanted.
+static bool shell(char *word, const char *fmt, ...) BRC_PRINTF(2, 3);
+static bool shell(char *word, const char *fmt, ...) {
+  char line[8192];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(line, sizeof line, fmt, ap);
+  va_end(ap);
+  FILE *f = popen(line, "r");
+  if (!f) return false;
+  if (word && fscanf(f, "%127s", word) != 1) *word = 0;
+  return pclose(f) == 0;
+}
+
+// A repository in the test's folder with `files` (a shell line that puts them into it); its commit.
+static const char *make_repository(const char *name, char *commit, const char *files) {
+  static char path[4096];
+  snprintf(path, sizeof path, "%s", check_path(name));
+  if (!shell(NULL,
+             "mkdir -p %s && cd %s && git init -q && %s && echo 'MIT License, of the test' > LICENSE && git "
+             "add -A && "
+             "git -c user.name=t -c user.email=t@t -c commit.gpgsign=false commit -q -m t",
+             path, path, files) ||
+      !shell(commit, "git -C %s rev-parse HEAD", path))
+    fail_msg("cannot make the repository %s", path);
+  return path;
+}
+
+static void need_repositories(void) {
+  if (!shell(NULL, "git --version > /dev/null 2>&1")) {
+    testing_skip("brc assets fetch: no git");
+    skip();
+  }
+  if (!testing_shared() || !shell(NULL, "test -d %s/assets/dmc_custom", testing_shared())) {
+    testing_skip("brc assets fetch: no shared/assets");
+    skip();
+  }
+}
+
+// Nothing in a root but what is expected there: no half of anything.
+static void expect_root(const char *root, const char *names) {
+  char out[4096] = "", line[4300];
+  snprintf(line, sizeof line, "ls -A %s 2>/dev/null | grep -v '^.fetch.lock$' | tr '\\n' ' '", root);
+  FILE *f = popen(line, "r");
+  if (!f || !fgets(out, sizeof out, f)) *out = 0;
+  if (f) pclose(f);
+  if (strcmp(out, names)) fail_msg("%s holds '%s', expected '%s'", root, out, names);
+}
+
+static void test_assets_fetch(void **state) {
+  (void)state;
+  need_repositories();
+  char commit[128], files[4096], repository[4096], root[4096], line[12400], env[4200];
+  snprintf(
+      files, sizeof files,
+      "mkdir -p dmc_envs/tasks other && cp %s/assets/dmc_custom/*.xml dmc_envs/tasks && echo x > other/large "
+      "&& echo x > dmc_envs/tasks/hopper.py",
+      testing_shared());
+  snprintf(repository, sizeof repository, "%s", make_repository("repository", commit, files));
+  snprintf(root, sizeof root, "%s", check_path("fetched"));
+  snprintf(line, sizeof line, "assets fetch dmc_custom --from %s --to %s --commit %s", repository, root,
+           commit);
+  // Installed: the files and the licence alone, found by --assets and good for a golden trajectory.
+  expect(0, "its own licence (MIT)", line);
+  if (!strstr(r.err, "MIT License, of the test") || !strstr(r.out, "installed")) fail_msg("%s%s", r.out, r.err);
+  expect_root(root, "dmc_custom ");
+  if (!shell(NULL,
+             "cd %s/dmc_custom && diff -r . %s/assets/dmc_custom > list; test $(grep -c '^Only in \\.: ' list) "
+             "= 3 && "
+             "test $(wc -l < list) = 3 && grep -q 'commit %s' ORIGIN.txt",
+             root, testing_shared(), commit))
+    fail_msg("%s/dmc_custom is not what the repository has", root);
+  run_brc(&r, NULL, "verify --assets %s %s/golden/envs/dmc/hopper-hop_backwards.safetensors", root,
+          testing_shared());
+  if (r.status && !strstr(r.err, "MuJoCo")) fail_msg("%s%s", r.out, r.err);
+  // Again: nothing to do. Another commit, by the environment variable: replaced. One's own files: left alone.
+  expect(0, NULL, line);
+  if (!strstr(r.out, "already there")) fail_msg("%s", r.out);
+  snprintf(env, sizeof env, "BRC_ASSETS_URL=file://%s", repository);
+  run_brc(&r, env, "assets fetch dmc_custom --to %s --commit HEAD --json", root);
+  if (r.status) fail_msg("%s", r.err);
+  cJSON *o = parse_line(r.out);
+  const cJSON *row = cJSON_GetArrayItem(cJSON_GetObjectItem(o, "suites"), 0);
+  assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(row, "commit")), commit);
+  assert_true(cJSON_IsFalse(cJSON_GetObjectItem(row, "already")));
+  cJSON_Delete(o);
+  expect_root(root, "dmc_custom ");
+  shell(NULL, "rm %s/dmc_custom/ORIGIN.txt", root);
+  expect(2, "did not come from 'brc assets fetch'", line);
+  if (testing_quick()) return;
+  // The largest suite, whole.
+  snprintf(files, sizeof files, "mkdir humanoid_bench && cp -r %s/assets/humanoidbench humanoid_bench/assets",
+           testing_shared());
+  snprintf(repository, sizeof repository, "%s", make_repository("humanoid", commit, files));
+  snprintf(line, sizeof line, "assets fetch humanoidbench --from file://%s --to %s --commit %s", repository,
+           root, commit);
+  expect(0, "its own licence", line);
+  run_brc(&r, NULL, "verify --assets %s %s/golden/envs/humanoidbench/h1-walk-v0.safetensors", root,
+          testing_shared());
+  if (r.status && !strstr(r.err, "MuJoCo")) fail_msg("%s%s", r.out, r.err);
+}
+
+static void test_assets_fetch_fails(void **state) {
+  (void)state;
+  need_repositories();
+  char commit[128], repository[4096], root[4096], line[12400];
+  snprintf(
+      repository, sizeof repository, "%s",
+      make_repository("other", commit, "mkdir -p dmc_envs/tasks && echo x > dmc_envs/tasks/ball_in_cup.xml"));
+  snprintf(root, sizeof root, "%s", check_path("untouched"));
+  const struct {
+    const char *from, *commit, *words;
+  } cases[] = {{"/no/such/repository", "HEAD", "cannot get commit HEAD of /no/such/repository: git says: "},
+               {repository, "0123456789012345678901234567890123456789", "cannot get commit 0123456789"},
+               {repository, "HEAD", "has no 'dmc_envs/tasks/cheetah.xml'"},
+               // No network: nobody listens there.
+               {"http://127.0.0.1:9/x", "HEAD", "cannot get commit HEAD of http://127.0.0.1:9/x: git says: "}};
+  for (size_t i = 0; i < BRC_COUNT(cases); i++) {
+    snprintf(line, sizeof line, "assets fetch dmc_custom --from %s --commit %s --to %s", cases[i].from,
+             cases[i].commit, root);
+    expect(1, cases[i].words, line);
+    expect_root(root, "");
+  }
+  run_brc(&r, "PATH=/nonexistent", "assets fetch dmc_custom --to %s", root);
+  assert_int_equal(r.status, 1);
+  if (!strstr(r.err, "git, which fetches, is not installed")) fail_msg("%s", r.err);
+  expect_root(root, "");
+  expect(2, "did you mean 'humanoidbench'", "assets fetch humanoidbnech");
+  expect(2, "run tools/setup", "assets fetch dm_control");
+  expect(2, "name one suite", "assets fetch dmc_custom humanoidbench --from /no/such");
+  expect(2, "is no repository", "assets fetch dmc_custom --from=--upload-pack=x");
+  expect(2, "is unknown; there is fetch", "assets get");
+}
+
+// Wait up to ten seconds for a file.
+static bool appears(const char *path) {
+  for (int i = 0; i < 1000 && !brc_path_exists(path); i++) usleep(10000);
+  return brc_path_exists(path);
+}
+
+// Interrupted while git works (here one that only waits): nothing installed, nothing left; killed: the next one cleans up.
+static void test_assets_fetch_interrupted(void **state) {
+  (void)state;
+  need_repositories();
+  char root[4096], bin[4096], begun[4200], path[8192], *old = strdup(getenv("PATH"));
+  snprintf(root, sizeof root, "%s", check_path("interrupted"));
+  snprintf(bin, sizeof bin, "%s", check_path("bin"));
+  snprintf(begun, sizeof begun, "%s/begun", bin);
+  if (!shell(NULL, "mkdir %s && printf '#!/bin/sh\\ntouch %s\\nsleep 20\\n' > %s/git && chmod +x %s/git", bin,
+             begun, bin, bin))
+    fail_msg("cannot write %s", bin);
+  snprintf(path, sizeof path, "%s:%s", bin, old);
+  static const int signals[] = {SIGTERM, SIGINT, SIGKILL};
+  for (size_t i = 0; i < BRC_COUNT(signals); i++) {
+    unlink(begun);
+    setenv("PATH", path, 1);
+    pid_t pid = run_start("assets fetch dmc_custom --to %s", root);
+    setenv("PATH", old, 1);
+    if (!appears(begun)) fail_msg("git was not started");
+    if (i == 0) {  // a second one meanwhile
+      run_brc(&r, NULL, "assets fetch dmc_custom --to %s", root);
+      assert_int_equal(r.status, 1);
+      if (!strstr(r.err, "another 'brc assets fetch' is at work")) fail_msg("%s", r.err);
+    }
+    kill(pid, signals[i]);
+    assert_int_equal(run_wait(pid), signals[i] == SIGKILL ? 128 + SIGKILL : 75);
+    expect_root(root, signals[i] == SIGKILL ? ".fetch " : "");
+  }
+  free(old);
+  run_brc(&r, NULL, "assets fetch dmc_custom --from /no/such/repository --to %s", root);
+  assert_int_equal(r.status, 1);
+  expect_root(root, "");
+}
+
+static void test_assets_listed(void **state) {
+  (void)state;
+  run_brc(&r, "BRC_ASSETS=/no/such", "assets --json");
+  assert_int_equal(r.status, 0);
+  cJSON *o = parse_line(r.out);
+  const cJSON *s, *suites = cJSON_GetObjectItem(o, "suites");
+  assert_int_equal(cJSON_GetArraySize(suites), 3);
+  cJSON_ArrayForEach(s, suites) {
+    double tasks = cJSON_GetNumberValue(cJSON_GetObjectItem(s, "tasks")),
+           found = cJSON_GetNumberValue(cJSON_GetObjectItem(s, "tasks_found"));
+    assert_true(tasks > 8 && found <= tasks);
+    assert_true((found > 0) == (cJSON_GetObjectItem(s, "path") != NULL));
+    assert_true((found < tasks) == (cJSON_GetObjectItem(s, "missing") != NULL));
+  }
+  cJSON_Delete(o);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_help),        cmocka_unit_test(test_bad_input),
-                                     cmocka_unit_test(test_no_opencl),   cmocka_unit_test(test_json),
-                                     cmocka_unit_test(test_run_folder),  cmocka_unit_test(test_dump),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_tasks),
+                                     cmocka_unit_test(test_bench_env),
+                                     cmocka_unit_test(test_assets_listed),
+                                     cmocka_unit_test(test_assets_fetch),
+                                     cmocka_unit_test(test_assets_fetch_fails),
+                                     cmocka_unit_test(test_assets_fetch_interrupted),
+                                     cmocka_unit_test(test_help),
+                                     cmocka_unit_test(test_bad_input),
+                                     cmocka_unit_test(test_no_opencl),
+                                     cmocka_unit_test(test_json),
+                                     cmocka_unit_test(test_run_folder),
+                                     cmocka_unit_test(test_dump),
                                      cmocka_unit_test(test_hostile_case)};
   return testing_finish(cmocka_run_group_tests_name("cli", tests, NULL, NULL));
 }

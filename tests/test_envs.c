@@ -145,9 +145,9 @@ static void test_assets(void **state) {
   assert_non_null(strstr(brc_error(), "no/such/file.xml"));
   assert_non_null(strstr(brc_error(), "--assets"));
   assert_int_equal(brc_assets_find(&a, "dmc_custom/no.xml", path, sizeof path), BRC_E_NOT_FOUND);
-  assert_non_null(strstr(brc_error(), "dmc_envs/tasks"));
+  assert_non_null(strstr(brc_error(), "run brc assets fetch dmc_custom"));
   assert_int_equal(brc_assets_find(&a, "humanoidbench/no.xml", path, sizeof path), BRC_E_NOT_FOUND);
-  assert_non_null(strstr(brc_error(), "humanoid_bench/assets"));
+  assert_non_null(strstr(brc_error(), "run brc assets fetch humanoidbench"));
 }
 
 //------------------------ 2. Probes -------------------------------------------

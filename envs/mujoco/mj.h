@@ -1,5 +1,5 @@
 // What the MuJoCo suites share: the library (loaded at run time), models, a simulation, golden states, rewards.
-// Without MuJoCo's headers (BRC_HAVE_MUJOCO undefined) only brc_mj_open exists, and says so.
+// Without MuJoCo's headers (BRC_HAVE_MUJOCO undefined) only brc_mj_open exists, and says so, beside what needs no MuJoCo.
 #ifndef BRC_MJ_H
 #define BRC_MJ_H
 #include "envs/env_impl.h"
@@ -16,7 +16,6 @@ brc_status brc_mj_open(void);
 #define BRC_MJ_FUNCTIONS(X) \
   X(mj_version)             \
   X(mj_loadXML)             \
-  X(mj_copyModel)           \
   X(mj_deleteModel)         \
   X(mj_makeData)            \
   X(mj_deleteData)          \
@@ -66,7 +65,7 @@ typedef struct brc_mj_sim {
   mjModel model;
   mjData *data;
   const mjModel *shared;  // from the cache; never written
-  mjModel *own;           // private arrays, or NULL
+  char *own;              // private arrays, or NULL
   mjtNum *state;          // scratch of state_size numbers
   int state_size;         // of mjSTATE_INTEGRATION
   bool raised;            // the last call ended in MuJoCo's error handler: reset before going on
@@ -75,8 +74,8 @@ typedef struct brc_mj_sim {
 // The sim must be zeroed; brc_mj_sim_free also takes one that was never or half made.
 brc_status brc_mj_sim_init(brc_mj_sim *s, const brc_mj_source *source);
 void brc_mj_sim_free(brc_mj_sim *s);
-// Give the simulation its own arrays, to write target positions and the like into. mj_resetData does not undo what is
-// written; brc_mj_sim_reset does.
+// Give the simulation its own arrays (but those of more than 64 KiB), to write target positions and the like into.
+// mj_resetData does not undo what is written; brc_mj_sim_reset does.
 brc_status brc_mj_own_model(brc_mj_sim *s);
 // As compiled: data reset, a private model restored.
 brc_status brc_mj_sim_reset(brc_mj_sim *s);
@@ -133,7 +132,16 @@ brc_status brc_mj_restore_task(const brc_st_file *file, const char *prefix, cons
 brc_status brc_mj_inspect(const brc_mj_sim *s, const char *name, double *out, size_t max, size_t *count);
 #endif  // BRC_HAVE_MUJOCO
 
-//------------------------ 5. Rewards ------------------------------------------
+//------------------------ 5. Measuring ----------------------------------------
+// Between begin and end, calls of mj_step, mj_step1 and mj_step2 are recorded with their controls (by one thread, which is
+// the only one that may step then); end tells how many. replay runs them again, with nothing in between, on the same
+// simulations: from the state that they began in, they end in the same. Without MuJoCo there are none.
+void brc_mj_record_begin(void);
+size_t brc_mj_record_end(void);
+brc_status brc_mj_record_replay(void);
+void brc_mj_record_free(void);
+
+//------------------------ 6. Rewards ------------------------------------------
 // dm_control.utils.rewards.tolerance: 1 inside [low, high], falling off outside over `margin`.
 typedef enum brc_sigmoid {
   BRC_GAUSSIAN,

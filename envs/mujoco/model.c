@@ -11,13 +11,14 @@
 
 typedef struct entry {
   struct entry *next;
-  mjModel *model;
+  mjModel *model;  // NULL: somebody is compiling it
   size_t users;
   const brc_mj_edit *edits;
   char path[];
 } entry;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  // of the list, not held while compiling
+static pthread_cond_t compiled = PTHREAD_COND_INITIALIZER;
 static entry *entries;
 
 //------------------------ 1. Compiling ----------------------------------------
@@ -58,6 +59,18 @@ static brc_status add_files(mjVFS *files, const brc_mj_source *source) {
   return st;
 }
 
+// Said once per texture, however many models use it.
+static void note_texture(const char *name, const char *model) {
+  static char noted[32][64];
+  size_t i = 0;
+  pthread_mutex_lock(&lock);
+  while (i < BRC_COUNT(noted) && noted[i][0] && strcmp(noted[i], name) != 0) i++;
+  bool said = i < BRC_COUNT(noted) && noted[i][0];
+  if (!said && i < BRC_COUNT(noted)) snprintf(noted[i], sizeof noted[i], "%s", name);
+  pthread_mutex_unlock(&lock);
+  if (!said) fprintf(stderr, "brc: note: texture %s is missing and drawn grey (%s)\n", name, base_name(model));
+}
+
 // A texture changes what is drawn, not what moves: where MuJoCo's message (resource not found ... 'PATH.png') says that one
 // is missing, a grey one takes its place. False: the message says something else, or no room.
 static bool replace_texture(compile_call *c) {
@@ -73,7 +86,7 @@ static bool replace_texture(compile_call *c) {
   const char *name = base_name(begin + 1);
   bool added = brc_mj.mj_addBufferVFS(c->files, name, grey, sizeof grey) == 0;
   if (added)
-    fprintf(stderr, "brc: note: texture %s is missing and drawn grey (%s)\n", name, base_name(c->source->path));
+    note_texture(name, c->source->path);
   else
     end[4] = '\'';  // the whole message again, for the caller
   return added;
@@ -111,21 +124,39 @@ static brc_status load_with_files(compile_call *c) {
 
 //------------------------ 2. Sharing ------------------------------------------
 // Under the lock.
+static entry *find_entry(const brc_mj_source *source) {
+  entry *e = entries;
+  while (e && (strcmp(e->path, source->path) != 0 || e->edits != source->edits)) e = e->next;
+  return e;
+}
+
+// Under the lock.
+static void remove_entry(entry *e) {
+  entry **p = &entries;
+  while (*p != e) p = &(*p)->next;
+  *p = e->next;
+  free(e);
+}
+
+// Under the lock, which is given up while the model is compiled: others who want the same one wait, others compile theirs.
 static brc_status add_entry(entry **out, const brc_mj_source *source) {
   size_t bytes = strlen(source->path) + 1;
   entry *e = calloc(1, sizeof *e + bytes);
   if (!e) return brc_fail(BRC_E_NOMEM, "model %s", source->path);
   memcpy(e->path, source->path, bytes);
-  compile_call c = {.source = source};
-  brc_status st = load_with_files(&c);
-  if (st) {
-    free(e);
-    return brc_fail_prefix(st, "model %s: ", source->path);
-  }
-  e->model = c.model;
   e->edits = source->edits;
   e->next = entries;
   entries = e;
+  compile_call c = {.source = source};
+  pthread_mutex_unlock(&lock);
+  brc_status st = load_with_files(&c);
+  pthread_mutex_lock(&lock);
+  pthread_cond_broadcast(&compiled);
+  if (st) {
+    remove_entry(e);
+    return brc_fail_prefix(st, "model %s: ", source->path);
+  }
+  e->model = c.model;
   *out = e;
   return BRC_OK;
 }
@@ -133,9 +164,9 @@ static brc_status add_entry(entry **out, const brc_mj_source *source) {
 brc_status brc_mj_model_get(const mjModel **out, const brc_mj_source *source) {
   brc_status st = brc_mj_open();
   if (st) return st;
+  entry *e;
   pthread_mutex_lock(&lock);
-  entry *e = entries;
-  while (e && (strcmp(e->path, source->path) != 0 || e->edits != source->edits)) e = e->next;
+  while ((e = find_entry(source)) && !e->model) pthread_cond_wait(&compiled, &lock);
   if (!e) st = add_entry(&e, source);
   if (!st) {
     e->users++;
@@ -148,15 +179,11 @@ brc_status brc_mj_model_get(const mjModel **out, const brc_mj_source *source) {
 void brc_mj_model_put(const mjModel *m) {
   if (!m) return;
   pthread_mutex_lock(&lock);
-  for (entry **p = &entries; *p; p = &(*p)->next) {
-    entry *e = *p;
-    if (e->model != m) continue;
-    if (--e->users == 0) {
-      *p = e->next;
-      brc_mj.mj_deleteModel(e->model);
-      free(e);
-    }
-    break;
+  entry *e = entries;
+  while (e && e->model != m) e = e->next;
+  if (e && --e->users == 0) {
+    brc_mj.mj_deleteModel(e->model);
+    remove_entry(e);
   }
   pthread_mutex_unlock(&lock);
 }

@@ -20,7 +20,7 @@ typedef struct field {
 #define KIND_char    KIND_other
 
 // MuJoCo's own table of all array fields: type, name, rows, columns.
-static bool find_field(mjModel *m, const char *name, field *f) {
+static bool find_field(const mjModel *m, const char *name, field *f) {
   MJMODEL_POINTERS_PREAMBLE(m)
 #define X(type, member, nr, nc)                      \
   if (strcmp(name, #member) == 0) {                  \
@@ -41,11 +41,14 @@ static void put(const field *f, size_t i, double value) {
 
 // PREFIXmodel.NAME.rows [k] and .values [k, columns]: rows in which the running model differs from the compiled one.
 static brc_status restore_field(brc_mj_sim *s, const brc_st_file *file, const char *prefix, const char *name) {
-  field f;
+  field f, shared;
   const char *path = brc_st_path(file);
-  if (!find_field(s->own, name, &f) || f.kind == KIND_other)
+  if (!find_field(&s->model, name, &f) || f.kind == KIND_other)
     return brc_fail(BRC_E_FORMAT, "%s: '%smodel.%s' is no field of real numbers in the model", path, prefix,
                     name);
+  if (find_field(s->shared, name, &shared) && shared.data == f.data)
+    return brc_fail(BRC_E_FORMAT, "%s: '%smodel.%s' is empty or too large for a simulation's own copy", path,
+                    prefix, name);
   const brc_st_tensor *rows = brc_st_find(file, "%smodel.%s.rows", prefix, name), *values;
   if (!rows || rows->dtype != BRC_ST_I32)
     return brc_fail(BRC_E_FORMAT, "%s: '%smodel.%s.rows' is missing or not I32", path, prefix, name);

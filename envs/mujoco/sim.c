@@ -3,6 +3,8 @@
 #ifdef BRC_HAVE_MUJOCO
 #include "envs/mujoco/mj_internal.h"
 
+#include <mujoco/mjxmacro.h>
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,23 +60,37 @@ brc_status brc_mj_sim_init(brc_mj_sim *s, const brc_mj_source *source) {
 
 void brc_mj_sim_free(brc_mj_sim *s) {
   if (s->data) brc_mj.mj_deleteData(s->data);
-  if (s->own) brc_mj.mj_deleteModel(s->own);
+  free(s->own);
   brc_mj_model_put(s->shared);
   free(s->state);
   memset(s, 0, sizeof *s);
 }
 
-static void copy_model(brc_mj_sim *s, void *arg) {
-  (void)arg;
-  s->own = brc_mj.mj_copyModel(s->own, s->shared);
+// Copies of a model's arrays as compiled, into `block` and into the simulation's view; returns the bytes that takes (block
+// NULL: only that). Large ones (meshes, textures, bounding volumes), which nothing writes, stay shared.
+static size_t copy_arrays(brc_mj_sim *s, char *block) {
+  enum { LARGEST_BYTES = 1 << 16 };
+  const mjModel *m = s->shared;
+  size_t used = 0;
+  MJMODEL_POINTERS_PREAMBLE(m)
+#define X(type, member, nr, nc)                                            \
+  {                                                                        \
+    size_t bytes = sizeof(type) * (size_t)(m->nr) * (size_t)(nc);          \
+    if (bytes > 0 && bytes <= LARGEST_BYTES) {                             \
+      if (block) s->model.member = memcpy(block + used, m->member, bytes); \
+      used += BRC_ROUND_UP(bytes, 64);                                     \
+    }                                                                      \
+  }
+  MJMODEL_POINTERS
+#undef X
+  return used;
 }
 
 brc_status brc_mj_own_model(brc_mj_sim *s) {
   if (s->own) return BRC_OK;
-  brc_status st = brc_mj_run(s, copy_model, NULL);
-  if (st) return st;
-  if (!s->own) return brc_fail(BRC_E_NOMEM, "private copy of a model");
-  s->model = *s->own;
+  s->own = brc_alloc_aligned(copy_arrays(s, NULL), "a private copy of a model");
+  if (!s->own) return BRC_E_NOMEM;
+  copy_arrays(s, s->own);
   return BRC_OK;
 }
 
@@ -84,13 +100,8 @@ static void reset(brc_mj_sim *s, void *arg) {
 }
 
 brc_status brc_mj_sim_reset(brc_mj_sim *s) {
-  if (s->own) {
-    brc_status st = brc_mj_run(s, copy_model, NULL);
-    if (st) return st;
-    s->model = *s->own;
-  } else {
-    s->model = *s->shared;
-  }
+  s->model = *s->shared;
+  if (s->own) copy_arrays(s, s->own);
   s->raised = false;
   return brc_mj_run(s, reset, NULL);
 }

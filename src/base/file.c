@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,6 +210,14 @@ bool brc_path_exists(const char *path) {
   struct stat info;
   return stat(path, &info) == 0;
 }
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *at) {
+  (void)info, (void)kind, (void)at;
+  remove(path);
+  return 0;
+}
+
+void brc_remove_tree(const char *path) { nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
 
 // `under` below the home folder; /tmp where there is none.
 static void home_dir(const char *under, char *out, size_t bytes) {

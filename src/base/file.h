@@ -23,6 +23,8 @@ brc_status brc_file_write_all(const char *path, const void *data, size_t bytes);
 
 brc_status brc_mkdirs(const char *path);  // like mkdir -p
 bool brc_path_exists(const char *path);
+void brc_remove_tree(
+    const char *path);  // a folder with all in it, or a file; links are not followed, errors ignored
 // DIR of `XDG_DATA_HOME`/brc or ~/.local/share/brc, and of BRC_CACHE or ~/.cache/brc (not created).
 void brc_data_dir(char *out, size_t bytes);
 void brc_cache_dir(char *out, size_t bytes);

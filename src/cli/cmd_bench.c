@@ -1,5 +1,6 @@
 // brc bench: the measurements. Times are medians over repeats; compiling and warming up are outside.
 #include "base/philox.h"
+#include "cli/bench_env.h"
 #include "cli/cli.h"
 #include "graph/grad.h"
 #include "train/train.h"
@@ -9,6 +10,7 @@
 
 typedef struct bench_options {
   int64_t obs, act, tasks, reps, m, n, k, batch;
+  double seconds;
   bool json, memory;
 } bench_options;
 
@@ -435,49 +437,7 @@ static brc_status bench_gemm(brc_train_config *c, const bench_options *o) {
   return st;
 }
 
-//------------------------ 4. bench env --------------------------------------------
-static brc_status bench_env(brc_train_config *c, const bench_options *o) {
-  brc_pool *pool = NULL;
-  brc_env_pool *envs = NULL;
-  brc_assets assets = {*c->assets ? c->assets : NULL};
-  brc_status st = brc_pool_create(&pool, (int)c->threads);
-  if (!st) st = brc_env_pool_create(&envs, c->tasks, c->task_count, 1, &assets, pool);
-  size_t n = c->task_count, obs_dim = st ? 1 : (size_t)brc_env_pool_obs_dim(envs),
-         act_dim = st ? 1 : (size_t)brc_env_pool_act_dim(envs);
-  float *obs = calloc(n * obs_dim, sizeof *obs), *action = calloc(n * act_dim, sizeof *action);
-  brc_env_result *results = calloc(n, sizeof *results);
-  if (!st && (!obs || !action || !results)) st = brc_fail(BRC_E_NOMEM, "out of memory");
-  if (!st) st = brc_env_pool_reset(envs, obs);
-  double start = brc_now_s(), s = 0;
-  uint64_t steps = 0;
-  while (!st && s < 2) {
-    fill(action, n * act_dim, (uint32_t)steps, false);
-    st = brc_env_pool_step(envs, action, obs, results, NULL);
-    for (size_t i = 0; !st && i < n; i++)
-      if (results[i].terminated || results[i].truncated)
-        st = brc_env_pool_reset_one(envs, i, obs + i * obs_dim);
-    steps += n;
-    s = brc_now_s() - start;
-  }
-  if (!st && !o->json)
-    printf("%zu task%s, %d threads: %.0f control steps/s\n", n, n > 1 ? "s" : "", brc_pool_threads(pool),
-           (double)steps / s);
-  if (!st && o->json) {
-    cJSON *r = cJSON_CreateObject();
-    cJSON_AddNumberToObject(r, "tasks", (double)n);
-    cJSON_AddNumberToObject(r, "threads", brc_pool_threads(pool));
-    cJSON_AddNumberToObject(r, "steps_per_s", (double)steps / s);
-    brc_cli_print_json(r);
-  }
-  free(obs);
-  free(action);
-  free(results);
-  brc_env_pool_destroy(envs);
-  brc_pool_destroy(pool);
-  return st;
-}
-
-//------------------------ 5. The command ------------------------------------------
+//------------------------ 4. The command ------------------------------------------
 brc_status brc_cmd_bench(int argc, char **argv) {
   static brc_train_config c;
   static bench_options o;
@@ -486,6 +446,8 @@ brc_status brc_cmd_bench(int argc, char **argv) {
       {"act", BRC_OPT_INT, offsetof(bench_options, act), 1, 1 << 16, "38", NULL, "action dimension"},
       {"tasks", BRC_OPT_INT, offsetof(bench_options, tasks), 1, 65536, "4", NULL, "number of tasks"},
       {"reps", BRC_OPT_INT, offsetof(bench_options, reps), 1, 100000, "30", NULL, "repeats; the median counts"},
+      {"seconds", BRC_OPT_REAL, offsetof(bench_options, seconds), 0.001, 3600, "1", NULL,
+       "bench env: for each task, and for each number of threads"},
       {"memory", BRC_OPT_FLAG, offsetof(bench_options, memory), 0, 0, "false", NULL, "print the memory plan"},
       {"json", BRC_OPT_FLAG, offsetof(bench_options, json), 0, 0, "false", NULL, "one JSON object"},
       {"gemm-m", BRC_OPT_INT, offsetof(bench_options, m), 0, 1 << 20, "0", NULL,
@@ -530,7 +492,7 @@ brc_status brc_cmd_bench(int argc, char **argv) {
   if (!strcmp(words[0], "env")) {
     for (size_t i = 1; !st && i < count; i++) st = brc_train_add_tasks(&c, words[i]);
     if (!st && !c.task_count) st = brc_fail(BRC_E_USAGE, "which tasks? usage: brc bench env TASKS...");
-    return st ? st : bench_env(&c, &o);
+    return st ? st : brc_bench_env(&c, o.seconds, o.json);
   }
   return brc_fail(BRC_E_USAGE, "bench '%s' is unknown; there are update, gemm, env", words[0]);
 }

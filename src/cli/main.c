@@ -19,7 +19,8 @@ static const struct {
     {"export", brc_cmd_export, "write a run's policy as an ONNX model or a C header"},
     {"import", brc_cmd_import, "make a run from a checkpoint of the published implementation"},
     {"devices", brc_cmd_devices, "list every backend's devices"},
-    {"tasks", brc_cmd_tasks, "list the tasks"},
+    {"tasks", brc_cmd_tasks, "list the tasks and benchmarks"},
+    {"assets", brc_cmd_assets, "what the tasks' files are, where they lie, how to get them"},
     {"verify", brc_cmd_verify, "replay golden cases and compare every number"},
     {"bench", brc_cmd_bench, "measure: bench update, bench gemm, bench env"},
 };

@@ -1,9 +1,7 @@
-// brc devices, brc tasks: what there is.
+// brc devices: what there is to compute with.
 #include "backends/backend.h"
 #include "base/options.h"
 #include "cli/cli.h"
-#include "envs/env.h"
-#include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -80,57 +78,4 @@ brc_status brc_cmd_devices(int argc, char **argv) {
   else
     cJSON_Delete(o);
   return BRC_OK;
-}
-
-typedef struct tasks_options {
-  bool json;
-  char assets[BRC_TEXT];
-} tasks_options;
-
-brc_status brc_cmd_tasks(int argc, char **argv) {
-  tasks_options opt;
-  const brc_option rows[] = {
-      {"json", BRC_OPT_FLAG, offsetof(tasks_options, json), 0, 0, "false", NULL, "one JSON object"},
-      {"assets", BRC_OPT_TEXT, offsetof(tasks_options, assets), 0, 0, "", NULL,
-       "folder with the environments' files, searched first"}};
-  brc_option_set set = {.tables = {{rows, BRC_COUNT(rows), &opt, "Options"}}, .count = 1};
-  if (brc_cli_help(argc, argv,
-                   "usage: brc tasks [PATTERN] [--json]\n\nPATTERN is a shell pattern, e.g. 'cartpole-*'.\n")) {
-    brc_options_help(&set);
-    return BRC_OK;
-  }
-  const char *words[1];
-  size_t count;
-  brc_options_default(&set);
-  brc_status st = brc_options_parse(&set, argc, argv, words, 1, &count, NULL);
-  if (st) return st;
-  brc_assets assets = {*opt.assets ? opt.assets : NULL};
-  cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "tasks");
-  size_t shown = 0;
-  if (!opt.json) printf("%-28s %-8s %5s %5s %7s  %s\n", "task", "suite", "obs", "act", "steps", "assets");
-  for (size_t i = 0; i < brc_env_count(); i++) {
-    const brc_env_def *d = brc_env_at(i);
-    char path[4096];
-    if (count && fnmatch(words[0], d->name, 0)) continue;
-    bool found = !d->asset || !brc_assets_find(&assets, d->asset, path, sizeof path);
-    shown++;
-    if (!opt.json)
-      printf("%-28s %-8s %5d %5d %7d  %s\n", d->name, d->suite, d->obs_dim, d->act_dim, d->max_steps,
-             !d->asset ? "-"
-             : found   ? path
-                       : "missing; run tools/setup");
-    cJSON *x = cJSON_CreateObject();
-    cJSON_AddStringToObject(x, "name", d->name);
-    cJSON_AddStringToObject(x, "suite", d->suite);
-    cJSON_AddNumberToObject(x, "obs_dim", d->obs_dim);
-    cJSON_AddNumberToObject(x, "action_dim", d->act_dim);
-    cJSON_AddNumberToObject(x, "max_steps", d->max_steps);
-    cJSON_AddBoolToObject(x, "assets_found", found);
-    cJSON_AddItemToArray(list, x);
-  }
-  if (opt.json)
-    brc_cli_print_json(o);
-  else
-    cJSON_Delete(o);
-  return shown || !count ? BRC_OK : brc_fail(BRC_E_NOT_FOUND, "no task matches '%s'", words[0]);
 }
