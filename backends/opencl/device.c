@@ -140,13 +140,11 @@ static void fill_info(ocl_device *d, int index) {
   info->is_cpu = info_number(d->id, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU;
   info->fp16 = has_extension(d->id, "cl_khr_fp16");
   info->fp64 = has_extension(d->id, "cl_khr_fp64");
-  info->precisions = 1u << BRC_FP32;
   fill_pci(d->id, info->pci, sizeof info->pci);
   fill_uuid(d->id, info->uuid);
   d->class = class_of(info);
   d->max_alloc = info_number(d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
   fill_note(d);
-  if (*info->note) info->precisions = 0;  // cannot be used
   ocl_gemm_names(d, d->provider_names);
   for (int i = 0; d->provider_names[i]; i++) {
     size_t used = strlen(info->gemm);
@@ -161,6 +159,7 @@ brc_status ocl_list(brc_device_info *out, size_t max, size_t *count) {
   for (size_t i = 0; i < *count && i < max; i++) {
     ocl_device d = {.platform = places[i].platform, .id = places[i].id};
     fill_info(&d, (int)i);
+    ocl_gemm_choose(&d, NULL);
     out[i] = d.base.info;
   }
   return BRC_OK;

@@ -196,11 +196,12 @@ typedef struct ocl_gemm {
 
 struct ocl_gemm_provider {
   const char *name;
-  bool (*device)(const ocl_device *d);  // can it run there? (needs class, id and info only)
-  bool (*shape)(const ocl_gemm *g);     // and this product?
+  bool (*device)(const ocl_device *d);                    // can it run there? (needs class, id and info only)
+  bool (*takes)(const ocl_device *d, const ocl_gemm *g);  // and this product?
   brc_status (*add)(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 };
-// Fill d's providers: the static table's order for its class, or only `forced` (NULL: not). E_NOT_FOUND if it can't run there.
+// Fill d's providers: the static table's order for its class, or only `forced` (NULL: not) and what float32 products need
+// beside it; and the precisions. E_NOT_FOUND if it can't run there.
 brc_status ocl_gemm_choose(ocl_device *d, const char *forced);
 // Names of those that can run, in order, into `names` (OCL_MAX_PROVIDERS + 1, NULL-terminated).
 void ocl_gemm_names(const ocl_device *d, const char **names);

@@ -97,6 +97,7 @@ static void build_options(const ocl_device *d, char *out, size_t bytes) {
   ocl.clGetDeviceInfo(d->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL);
   if (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT)
     snprintf(out + strlen(out), bytes - strlen(out), " -cl-fp32-correctly-rounded-divide-sqrt");
+  if (brc_emulate_precision()) snprintf(out + strlen(out), bytes - strlen(out), " -DEMULATE_PRECISION");
 }
 
 //------------------------ 2. Cache --------------------------------------------
