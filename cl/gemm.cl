@@ -6,20 +6,10 @@
 
 //------------------------ 1. Factors ------------------------------------------
 #ifdef EMULATE_PRECISION
-// To nearest, ties to even, at bit `at` of float32.
-static inline vf round_bits(vf x, int at) {
-  const vi u = v_as_int(x), odd = (u >> at) & 1;
-  return v_as_float((u + ((1 << (at - 1)) - 1) + odd) & -(1 << at));
-}
-// round(scale x) / scale, saturated, in a precision (brc_precision); tf32 and bf16 have the range of float32, fp16 has
-// subnormals of 2^-24.
+#include "cl/precision.h"
+// round(scale x) / scale
 static inline vf factor(vf x, float scale, uint precision) {
-  if (precision == 0) return x;
-  const float most = precision == 1 ? 3.4011621342146535e38f : precision == 2 ? 3.3895313892515355e38f : 65504.0f;
-  const vf y = min(max(x * scale, (vf)-most), (vf)most);
-  vf r = round_bits(y, precision == 2 ? 16 : 13);
-  if (precision == 3) r = select(r, rint(y * 16777216.0f) * 5.9604644775390625e-8f, fabs(y) < (vf)6.103515625e-5f);
-  return select(r / scale, x, isnan(x));
+  return precision ? rounded(x * scale, precision) / scale : x;
 }
 #define FACTOR_A(x) factor(x, P->scale_a, P->precision)
 #define FACTOR_B(x) factor(x, P->scale_b, P->precision)

@@ -2,6 +2,7 @@
 //   native   the host's product function as a native kernel, on CPU devices
 //   tiled    cl/gemm.cl, everywhere
 // These two take precisions below fp32 by rounding in software, for tests: BRC_EMULATE_PRECISION=1.
+//   mma      mma.c: tf32, bf16 and fp16 on NVIDIA's tensor cores
 //   clblast  CLBlast, loaded at run time; on CPU devices only when asked for: slow there, and long in compiling
 #ifdef BRC_HAVE_OPENCL
 #include "backends/host/precision.h"
@@ -252,12 +253,13 @@ static brc_status clblast_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) 
 //------------------------ 4. The table -----------------------------------------
 static const ocl_gemm_provider tiled = {"tiled", tiled_device, takes_emulated, tiled_add};
 static const ocl_gemm_provider native = {"native", native_device, takes_emulated, native_add};
+static const ocl_gemm_provider mma = {"mma", ocl_mma_device, ocl_mma_takes, ocl_mma_add};
 static const ocl_gemm_provider blast = {"clblast", clblast_device, clblast_takes, clblast_add};
 
 // Which to try, in order, per class of device.
 static const ocl_gemm_provider *const order[][OCL_MAX_PROVIDERS] = {
-    [OCL_CPU] = {&native, &tiled, &blast},
-    [OCL_GPU] = {&blast, &tiled, &native},
+    [OCL_CPU] = {&native, &tiled, &blast, &mma},
+    [OCL_GPU] = {&mma, &blast, &tiled, &native},
 };
 
 void ocl_gemm_names(const ocl_device *d, const char **names) {
@@ -292,12 +294,28 @@ static unsigned precisions_of(const ocl_device *d) {
   return bits;
 }
 
+static bool has(const ocl_device *d, const ocl_gemm_provider *wanted) {
+  for (const ocl_gemm_provider *const *p = d->providers; *p; p++)
+    if (*p == wanted) return true;
+  return false;
+}
+
 brc_status ocl_gemm_choose(ocl_device *d, const char *forced) {
-  const bool found = choose(d, forced);
-  if (!*d->base.info.note) d->base.info.precisions = precisions_of(d);
-  if (found) return BRC_OK;
+  if (choose(d, forced)) return BRC_OK;
   return brc_fail(BRC_E_NOT_FOUND, "GEMM provider '%s' cannot run on OpenCL device %d (%s); those that can: %s",
                   forced, d->base.info.index, d->base.info.name, d->base.info.gemm);
+}
+
+void ocl_gemm_trust(ocl_device *d) {
+  if (has(d, &mma)) {
+    const ocl_gemm_provider *chosen[BRC_COUNT(d->providers)];
+    memcpy(chosen, d->providers, sizeof chosen);
+    d->providers[0] = &mma;  // what the check asks
+    d->providers[1] = NULL;
+    ocl_mma_trust(d);
+    memcpy(d->providers, chosen, sizeof chosen);
+  }
+  d->base.info.precisions = precisions_of(d);
 }
 
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
