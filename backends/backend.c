@@ -88,6 +88,12 @@ void brc_storage_release(brc_device *d, brc_storage *s) {
   s->buffer = NULL;
 }
 
+bool brc_env_is_one(const char *name) {
+  const char *on = getenv(name);
+  return on && !strcmp(on, "1");
+}
+bool brc_emulate_precision(void) { return brc_env_is_one("BRC_EMULATE_PRECISION"); }
+
 //------------------------ Tensors between host and device ----------------------
 static double get(brc_dtype t, const void *data, uint64_t i) {
   return t == BRC_F64   ? ((const double *)data)[i]

@@ -85,6 +85,9 @@ brc_status brc_check_range(const brc_backend *b, const char *what, uint64_t offs
 // The profile of an op that ran `calls` times in `seconds`.
 brc_profile_row brc_profile_of(const brc_op *op, uint64_t calls, double seconds);
 void brc_uuid_text(const uint8_t uuid[16], char out[40]);
+bool brc_env_is_one(const char *name);  // is this environment variable "1"?
+// BRC_EMULATE_PRECISION=1, for tests: products below fp32 also where there are no matrix units, rounded in software.
+bool brc_emulate_precision(void);
 
 //------------------------ 3. Helpers on top ------------------------------------
 // Open by name; backend "auto": `index` counts the GPUs of the OpenCL backend, or of the Vulkan backend if OpenCL has none, and

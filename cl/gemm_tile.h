@@ -17,11 +17,14 @@
 
 // An element is 0 behind the edges `rows` and `depth`.
 INLINE void TILE_NAME(fetch)(float *to, __global const float *from, uint row0, uint rows, uint k0, uint depth,
-                             uint ld, const bool by_k) {
+                             uint ld, const bool by_k, float scale, uint precision) {
   UNROLL for (uint u = 0; u < TILE_R; u++) {
     const uint row = row0 + ALONG_TILE(ELEMENT(u), by_k), k = k0 + ALONG_K(ELEMENT(u), by_k);
     to[u] = 0.0f;
     if (row < rows && k < depth) to[u] = from[by_k ? (ulong)row * ld + k : (ulong)k * ld + row];
+#ifdef EMULATE_PRECISION
+    to[u] = factor(to[u], scale, precision);
+#endif
   }
 }
 INLINE void TILE_NAME(put)(__local float *to, const float *from, const bool by_k) {
@@ -36,14 +39,14 @@ INLINE void TILE_NAME(tile)(__global const float *a, __global const float *b, __
   const uint n0 = (uint)get_group_id(0) * SIZE, m0 = (uint)get_group_id(1) * SIZE;
   float sum[TILE_R][TILE_R], next_a[TILE_R], next_b[TILE_R];
   UNROLL for (uint i = 0; i < TILE_R; i++) { UNROLL for (uint j = 0; j < TILE_R; j++) sum[i][j] = 0.0f; }
-  TILE_NAME(fetch)(next_a, a, m0, P->m, 0, P->k, P->lda, !ta);
-  TILE_NAME(fetch)(next_b, b, n0, P->n, 0, P->k, P->ldb, tb);
+  TILE_NAME(fetch)(next_a, a, m0, P->m, 0, P->k, P->lda, !ta, P->scale_a, P->precision);
+  TILE_NAME(fetch)(next_b, b, n0, P->n, 0, P->k, P->ldb, tb, P->scale_b, P->precision);
   for (uint k0 = 0; k0 < P->k; k0 += STEP_K) {
     TILE_NAME(put)(la, next_a, !ta);
     TILE_NAME(put)(lb, next_b, tb);
     barrier(CLK_LOCAL_MEM_FENCE);
-    TILE_NAME(fetch)(next_a, a, m0, P->m, k0 + STEP_K, P->k, P->lda, !ta);
-    TILE_NAME(fetch)(next_b, b, n0, P->n, k0 + STEP_K, P->k, P->ldb, tb);
+    TILE_NAME(fetch)(next_a, a, m0, P->m, k0 + STEP_K, P->k, P->lda, !ta, P->scale_a, P->precision);
+    TILE_NAME(fetch)(next_b, b, n0, P->n, k0 + STEP_K, P->k, P->ldb, tb, P->scale_b, P->precision);
     _Pragma("unroll 4") for (uint k = 0; k < STEP_K; k++) {
       float x[TILE_R], y[TILE_R];
       UNROLL for (uint i = 0; i < TILE_R; i++) x[i] = la[k * LOCAL_PITCH + ty * TILE_R + i];

@@ -55,7 +55,7 @@ static uint64_t info_number(cl_device_id id, cl_device_info what) {
   return bytes == 4 ? (uint32_t)value : value;
 }
 
-static bool has_extension(cl_device_id id, const char *name) {
+bool ocl_has_extension(cl_device_id id, const char *name) {
   size_t bytes = 0;
   if (ocl.clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, 0, NULL, &bytes) != CL_SUCCESS || !bytes) return false;
   char *all = calloc(bytes + 1, 1);
@@ -74,17 +74,17 @@ static void fill_pci(cl_device_id id, char *out, size_t bytes) {
   struct {
     uint32_t domain, bus, device, function;
   } khr = {0};
-  if (has_extension(id, "cl_khr_pci_bus_info") &&
+  if (ocl_has_extension(id, "cl_khr_pci_bus_info") &&
       ocl.clGetDeviceInfo(id, 0x410F, sizeof khr, &khr, NULL) == CL_SUCCESS) {
     snprintf(out, bytes, "%04x:%02x:%02x.%x", khr.domain, khr.bus & 0xff, khr.device & 0xff,
              khr.function & 0xf);
-  } else if (has_extension(id, "cl_nv_device_attribute_query")) {
+  } else if (ocl_has_extension(id, "cl_nv_device_attribute_query")) {
     cl_uint bus = 0, slot = 0, domain = 0;
     if (ocl.clGetDeviceInfo(id, 0x4008, sizeof bus, &bus, NULL) != CL_SUCCESS) return;
     if (ocl.clGetDeviceInfo(id, 0x4009, sizeof slot, &slot, NULL) != CL_SUCCESS) return;
     ocl.clGetDeviceInfo(id, 0x400A, sizeof domain, &domain, NULL);
     snprintf(out, bytes, "%04x:%02x:%02x.%x", domain, bus & 0xff, slot >> 3 & 0x1f, slot & 7);
-  } else if (has_extension(id, "cl_amd_device_attribute_query")) {
+  } else if (ocl_has_extension(id, "cl_amd_device_attribute_query")) {
     struct {
       uint32_t type;
       uint8_t unused[17], bus, device, function;
@@ -96,7 +96,7 @@ static void fill_pci(cl_device_id id, char *out, size_t bytes) {
 
 static void fill_uuid(cl_device_id id, char out[40]) {
   uint8_t u[16];
-  if (!has_extension(id, "cl_khr_device_uuid") ||
+  if (!ocl_has_extension(id, "cl_khr_device_uuid") ||
       ocl.clGetDeviceInfo(id, 0x106A, sizeof u, u, NULL) != CL_SUCCESS)
     return;
   brc_uuid_text(u, out);
@@ -138,20 +138,25 @@ static void fill_info(ocl_device *d, int index) {
   info->max_work_group = (uint32_t)info_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE);
   info->local_bytes = info_number(d->id, CL_DEVICE_LOCAL_MEM_SIZE);
   info->is_cpu = info_number(d->id, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU;
-  info->fp16 = has_extension(d->id, "cl_khr_fp16");
-  info->fp64 = has_extension(d->id, "cl_khr_fp64");
-  info->precisions = 1u << BRC_FP32;
+  info->fp16 = ocl_has_extension(d->id, "cl_khr_fp16");
+  info->fp64 = ocl_has_extension(d->id, "cl_khr_fp64");
   fill_pci(d->id, info->pci, sizeof info->pci);
   fill_uuid(d->id, info->uuid);
   d->class = class_of(info);
   d->max_alloc = info_number(d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
   fill_note(d);
-  if (*info->note) info->precisions = 0;  // cannot be used
   ocl_gemm_names(d, d->provider_names);
   for (int i = 0; d->provider_names[i]; i++) {
     size_t used = strlen(info->gemm);
     snprintf(info->gemm + used, sizeof info->gemm - used, "%s%s", i ? "," : "", d->provider_names[i]);
   }
+}
+
+static void find_cache(ocl_device *d, const char *dir) {
+  if (dir)
+    snprintf(d->cache, sizeof d->cache, "%s", dir);
+  else
+    brc_cache_dir(d->cache, sizeof d->cache);
 }
 
 brc_status ocl_list(brc_device_info *out, size_t max, size_t *count) {
@@ -161,6 +166,8 @@ brc_status ocl_list(brc_device_info *out, size_t max, size_t *count) {
   for (size_t i = 0; i < *count && i < max; i++) {
     ocl_device d = {.platform = places[i].platform, .id = places[i].id};
     fill_info(&d, (int)i);
+    find_cache(&d, NULL);
+    if (!*d.base.info.note && !ocl_gemm_choose(&d, NULL)) ocl_gemm_trust(&d);
     out[i] = d.base.info;
   }
   return BRC_OK;
@@ -179,10 +186,11 @@ static brc_status no_such_device(const ocl_place *places, size_t count, int inde
 
 // A native product runs on the runtime's own threads, a share on each: threads of ours beside them would contend for the cores (W 512
 // on two cores: 189 ms an update with, 165 without). With many cores the commands would cost more than that: one command, our pool.
+// Side by side, commands wait for what graph/hazard.h knows of: not for the memory that mma.c reuses.
 static uint32_t native_shares(const ocl_device *d) {
   cl_command_queue_properties can = 0;
   const uint32_t cores = d->base.info.compute_units;
-  if (strcmp(d->providers[0]->name, "native") || cores > OCL_SHARES_MOST ||
+  if (strcmp(d->providers[0]->name, "native") || ocl_mma_device(d) || cores > OCL_SHARES_MOST ||
       ocl.clGetDeviceInfo(d->id, CL_DEVICE_QUEUE_PROPERTIES, sizeof can, &can, NULL) != CL_SUCCESS ||
       !(can & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE))
     return 1;
@@ -226,11 +234,7 @@ brc_status ocl_open(brc_device **out, int index, const brc_device_options *optio
   d->platform = places[index].platform;
   d->id = places[index].id;
   fill_info(d, index);
-  char cache[4096];
-  if (options->cache_dir)
-    snprintf(cache, sizeof cache, "%s", options->cache_dir);
-  else
-    brc_cache_dir(cache, sizeof cache);
+  find_cache(d, options->cache_dir);
   if (d->base.info.note[0])
     st = brc_fail(BRC_E_UNSUPPORTED, "OpenCL device %d (%s) cannot be used: %s", index, d->base.info.name,
                   d->base.info.note);
@@ -240,8 +244,9 @@ brc_status ocl_open(brc_device **out, int index, const brc_device_options *optio
     st = create_queues(d);
   }
   if (!st) st = take_pool(d, options->pool);
-  if (!st) st = ocl_program_build(d, cache);
+  if (!st) st = ocl_program_build(d);
   if (!st) st = ocl_buffer_create(d, "operands that are absent", 16384, &d->none);
+  if (!st) ocl_gemm_trust(d);
   if (st) {
     ocl_close(&d->base);
     return st;
@@ -255,6 +260,7 @@ void ocl_close(brc_device *base) {
   ocl_device *d = (ocl_device *)base;
   if (d->queue) ocl.clFinish(d->queue);
   ocl_buffer_destroy(&d->none);
+  ocl_mma_close(d);
   if (d->program) ocl.clReleaseProgram(d->program);
   if (d->shared) ocl.clReleaseCommandQueue(d->shared);
   if (d->timed) ocl.clReleaseCommandQueue(d->timed);

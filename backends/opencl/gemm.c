@@ -1,9 +1,11 @@
 // Providers of products: rows of a table (where can it run, which shapes, how to append its commands).
 //   native   the host's product function as a native kernel, on CPU devices
 //   tiled    cl/gemm.cl, everywhere
+// These two take precisions below fp32 by rounding in software, for tests: BRC_EMULATE_PRECISION=1.
+//   mma      mma.c: tf32, bf16 and fp16 on NVIDIA's tensor cores
 //   clblast  CLBlast, loaded at run time; on CPU devices only when asked for: slow there, and long in compiling
 #ifdef BRC_HAVE_OPENCL
-#include "backends/host/gemm.h"
+#include "backends/host/precision.h"
 #include "backends/opencl/opencl.h"
 
 #include <dlfcn.h>
@@ -16,9 +18,9 @@
 #endif
 
 static size_t up(size_t a, size_t b) { return (a + b - 1) / b; }
-static bool any_shape(const ocl_gemm *g) {
-  (void)g;
-  return true;
+static bool takes_emulated(const ocl_device *d, const ocl_gemm *g) {
+  (void)d;
+  return g->p.precision == BRC_FP32 || brc_emulate_precision();
 }
 
 static ocl_call gemm_call(const ocl_gemm *g, const char *kernel) {
@@ -70,11 +72,13 @@ static bool native_device(const ocl_device *d) {
 typedef struct native_product {
   brc_pool *pool;
   brc_host_gemm_args args;
+  brc_precision precision;
+  float scale_a, scale_b;
 } native_product;
 
 static void CL_CALLBACK native_run(void *data) {
   native_product *p = data;
-  brc_host_gemm(p->pool, &p->args);
+  brc_host_gemm_rounded(p->pool, &p->args, p->precision, p->scale_a, p->scale_b);
 }
 
 static brc_status native_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, ocl_waits waits,
@@ -90,14 +94,19 @@ static float *host_address(const brc_exec *x, const brc_tensor *t) {
 }
 
 // One command for the product of some members, or of some rows of one.
-static brc_status native_step(brc_exec *x, const brc_op *op, const brc_host_gemm_args *args) {
+static brc_status native_step(brc_exec *x, const brc_op *op, const brc_host_gemm_args *args,
+                              const struct brc_gemm_params32 *p) {
   native_product *n = calloc(1, sizeof *n);
   ocl_step *s = n ? ocl_step_add(x, op) : NULL;
   if (!s) {
     free(n);
     return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   }
-  *n = (native_product){.pool = x->device->shares == 1 ? x->device->pool : NULL, .args = *args};
+  *n = (native_product){.pool = x->device->shares == 1 ? x->device->pool : NULL,
+                        .args = *args,
+                        .precision = (brc_precision)p->precision,
+                        .scale_a = p->scale_a,
+                        .scale_b = p->scale_b};
   s->launch = native_launch;
   s->data = n;
   s->share = true;
@@ -140,19 +149,24 @@ static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
                                   .stride_bias = p->stride_bias,
                                   .accumulate = p->accumulate};
   const uint32_t shares = x->device->shares;
-  if (shares == 1) return native_step(x, op, &all);
+  if (shares == 1) return native_step(x, op, &all, p);
   const uint32_t each = (uint32_t)up(shares, p->batch),  // shares of one member
       rows = (uint32_t)up(up(p->m, each), SHARE_ROWS) * SHARE_ROWS;
   brc_status st = BRC_OK;
   for (uint32_t e = 0; e < p->batch && !st; e++)
     for (uint32_t r = 0; r < p->m && !st; r += rows) {
       const brc_host_gemm_args one = native_share(&all, e, r, p->m - r < rows ? p->m : r + rows);
-      st = native_step(x, op, &one);
+      st = native_step(x, op, &one, p);
     }
   return st;
 }
 
 //------------------------ 3. CLBlast -------------------------------------------
+static bool clblast_takes(const ocl_device *d, const ocl_gemm *g) {
+  (void)d;
+  return g->p.precision == BRC_FP32;
+}
+
 #ifdef BRC_HAVE_CLBLAST
 static struct {
   __typeof__(&CLBlastSgemm) gemm;
@@ -237,14 +251,15 @@ static brc_status clblast_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) 
 #endif
 
 //------------------------ 4. The table -----------------------------------------
-static const ocl_gemm_provider tiled = {"tiled", tiled_device, any_shape, tiled_add};
-static const ocl_gemm_provider native = {"native", native_device, any_shape, native_add};
-static const ocl_gemm_provider blast = {"clblast", clblast_device, any_shape, clblast_add};
+static const ocl_gemm_provider tiled = {"tiled", tiled_device, takes_emulated, tiled_add};
+static const ocl_gemm_provider native = {"native", native_device, takes_emulated, native_add};
+static const ocl_gemm_provider mma = {"mma", ocl_mma_device, ocl_mma_takes, ocl_mma_add};
+static const ocl_gemm_provider blast = {"clblast", clblast_device, clblast_takes, clblast_add};
 
 // Which to try, in order, per class of device.
 static const ocl_gemm_provider *const order[][OCL_MAX_PROVIDERS] = {
-    [OCL_CPU] = {&native, &tiled, &blast},
-    [OCL_GPU] = {&blast, &tiled, &native},
+    [OCL_CPU] = {&native, &tiled, &blast, &mma},
+    [OCL_GPU] = {&mma, &blast, &tiled, &native},
 };
 
 void ocl_gemm_names(const ocl_device *d, const char **names) {
@@ -254,22 +269,61 @@ void ocl_gemm_names(const ocl_device *d, const char **names) {
   names[n] = NULL;
 }
 
-brc_status ocl_gemm_choose(ocl_device *d, const char *forced) {
+// A forced provider stands before `tiled`, which takes what it does not.
+static bool choose(ocl_device *d, const char *forced) {
   int n = 0;
+  bool found = !forced;
   for (int i = 0; i < OCL_MAX_PROVIDERS && order[d->class][i]; i++) {
     const ocl_gemm_provider *p = order[d->class][i];
-    if (p->device(d) && (!forced || !strcmp(p->name, forced))) d->providers[n++] = p;
+    const bool named = forced && !strcmp(p->name, forced);
+    if (p->device(d) && (!forced || named)) d->providers[n++] = p;
+    found |= named && p->device(d);
   }
+  if (forced && found && d->providers[0] != &tiled) d->providers[n++] = &tiled;
   d->providers[n] = NULL;
-  if (n) return BRC_OK;
+  return found;
+}
+
+static unsigned precisions_of(const ocl_device *d) {
+  unsigned bits = 0;
+  for (uint32_t i = 0; i < BRC_PRECISION_COUNT; i++) {
+    const ocl_gemm g = {.p.precision = i};
+    for (const ocl_gemm_provider *const *p = d->providers; *p; p++)
+      if ((*p)->takes(d, &g)) bits |= 1u << i;
+  }
+  return bits;
+}
+
+static bool has(const ocl_device *d, const ocl_gemm_provider *wanted) {
+  for (const ocl_gemm_provider *const *p = d->providers; *p; p++)
+    if (*p == wanted) return true;
+  return false;
+}
+
+brc_status ocl_gemm_choose(ocl_device *d, const char *forced) {
+  if (choose(d, forced)) return BRC_OK;
   return brc_fail(BRC_E_NOT_FOUND, "GEMM provider '%s' cannot run on OpenCL device %d (%s); those that can: %s",
-                  forced ? forced : "", d->base.info.index, d->base.info.name, d->base.info.gemm);
+                  forced, d->base.info.index, d->base.info.name, d->base.info.gemm);
+}
+
+void ocl_gemm_trust(ocl_device *d) {
+  if (has(d, &mma)) {
+    const ocl_gemm_provider *chosen[BRC_COUNT(d->providers)];
+    memcpy(chosen, d->providers, sizeof chosen);
+    d->providers[0] = &mma;  // what the check asks
+    d->providers[1] = NULL;
+    ocl_mma_trust(d);
+    memcpy(d->providers, chosen, sizeof chosen);
+  }
+  d->base.info.precisions = precisions_of(d);
 }
 
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
-  const ocl_gemm_provider *const *p = x->device->providers;
-  while (*p && !(*p)->shape(g)) p++;
+  const ocl_device *d = x->device;
+  const ocl_gemm_provider *const *p = d->providers;
+  while (*p && !(*p)->takes(d, g)) p++;
   if (*p) return (*p)->add(x, op, g);
-  return brc_fail(BRC_E_UNSUPPORTED, "no GEMM provider takes %u x %u x %u", g->p.m, g->p.n, g->p.k);
+  return brc_fail(BRC_E_UNSUPPORTED, "OpenCL device %d (%s) has no products in %s", d->base.info.index,
+                  d->base.info.name, brc_precision_names[g->p.precision]);
 }
 #endif

@@ -178,10 +178,10 @@ static brc_status set_arguments(brc_exec *x, cl_kernel kernel, const ocl_call *c
 // Run a kernel once on nothing (sizes of 1, operands in a small buffer of zeros), as runtimes compile at the first launch.
 static brc_status warm_up(ocl_device *d, cl_kernel kernel, const ocl_call *c) {
   for (struct ocl_warm *w = d->warm; w; w = w->next)
-    if (w->local == c->local && !strcmp(w->name, c->name)) return BRC_OK;
+    if (w->local == c->local && w->program == c->program && !strcmp(w->name, c->name)) return BRC_OK;
   struct ocl_warm *w = calloc(1, sizeof *w);
   if (!w) return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
-  *w = (struct ocl_warm){c->name, c->local, d->warm};
+  *w = (struct ocl_warm){c->name, c->program, c->local, d->warm};
   d->warm = w;
 
   uint32_t words[sizeof(brc_op_params32) / 4];
@@ -210,7 +210,7 @@ brc_status ocl_call_add(brc_exec *x, const brc_op *op, const ocl_call *c) {
   ocl_step *s = ocl_step_add(x, op);
   if (!s) return BRC_E_NOMEM;
   cl_int code;
-  s->kernel = ocl.clCreateKernel(x->device->program, c->name, &code);
+  s->kernel = ocl.clCreateKernel(c->program ? c->program : x->device->program, c->name, &code);
   if (!s->kernel) return brc_fail_prefix(ocl_fail("clCreateKernel", code), "kernel %s: ", c->name);
   s->dims = 3;
   for (int i = 0; i < 3; i++) {
@@ -249,6 +249,7 @@ static void cl_exec_free(brc_device *d, brc_exec *x) {
   }
   ocl_buffer_destroy(&x->arena);
   ocl_order_free(&x->order);
+  ocl_mma_free(x);
   free(x->steps);
   free(x->seconds);
   free(x->calls);

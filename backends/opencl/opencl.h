@@ -4,6 +4,7 @@
 //   program.c  the kernels of cl/ built for a device, cached on disk
 //   ops.c      one function per op: which kernel, how many work-groups
 //   gemm.c     the providers of products
+//   mma.c      one of them: NVIDIA's tensor cores
 //   order.c    what each step waits for, where a queue is out of order
 //   opencl.c   buffers, compile, run, profile: the table of backend.h
 #ifndef BRC_OPENCL_H
@@ -52,7 +53,7 @@ const char *ocl_code_text(cl_int code);
 typedef enum ocl_class { OCL_CPU, OCL_GPU } ocl_class;
 
 typedef struct ocl_gemm_provider ocl_gemm_provider;
-#define OCL_MAX_PROVIDERS 4
+#define OCL_MAX_PROVIDERS 8
 
 typedef struct ocl_device ocl_device;
 
@@ -78,6 +79,12 @@ struct ocl_device {
       shared;       // out of order, for commands of one program side by side on a CPU's cores; else NULL
   uint32_t shares;  // commands that a native product is cut into: one per core; 1: one command, on the pool
   cl_program program;
+  char cache[4096];  // folder of compiled kernels
+  struct ocl_mma {
+    cl_program programs[BRC_PRECISION_COUNT];  // made at the first use
+    unsigned trusted;                          // precisions whose products were right here, as bits
+    uint32_t forced_tile, forced_splits;  // by the check: 1 + index of the tile, parts of k; 0: by the table
+  } mma;
   brc_buffer none;  // stands for absent operands; also where kernels run once to be compiled
   ocl_class class;
   uint64_t max_alloc;
@@ -87,6 +94,7 @@ struct ocl_device {
   const char *provider_names[OCL_MAX_PROVIDERS + 1];          // that can run here
   struct ocl_warm {
     const char *name;
+    cl_program program;
     size_t local;
     struct ocl_warm *next;
   } * warm;            // kernels that have run once
@@ -96,10 +104,18 @@ struct ocl_device {
 brc_status ocl_list(brc_device_info *out, size_t max, size_t *count);
 brc_status ocl_open(brc_device **out, int index, const brc_device_options *options);
 void ocl_close(brc_device *d);
+bool ocl_has_extension(cl_device_id id, const char *name);
 
 //------------------------ 3. Kernels ------------------------------------------
-// Build (or take from the cache in `cache_dir`) all kernels for d.
-brc_status ocl_program_build(ocl_device *d, const char *cache_dir);
+// Build (or take from d's cache) the kernels that all devices need.
+brc_status ocl_program_build(ocl_device *d);
+// A program of other files in the GPUs' form, with options of its own behind the common ones; d is open.
+brc_status ocl_program_make(ocl_device *d, const char *const *files, size_t count, const char *options,
+                            cl_program *out);
+struct brc_cache;
+// A key of the device, the driver, and the program as it would be made; d need not be open.
+brc_status ocl_cache_begin(struct brc_cache *c, const ocl_device *d, const char *const *files, size_t count,
+                           const char *options, const char *magic);
 
 // Work-items per row, by the build constants of the same names; 1 on CPU devices.
 enum {
@@ -153,6 +169,7 @@ struct brc_exec {
   ocl_step *steps;
   size_t step_count, step_cap;
   ocl_order order;
+  struct room *rooms;  // of mma.c
   bool profiling;
   double *seconds;  // per op
   uint64_t *calls;
@@ -171,6 +188,7 @@ const brc_buffer *ocl_memory(const brc_exec *x, const brc_tensor *t);
 // then `extra` uints.
 typedef struct ocl_call {
   const char *name;
+  cl_program program;  // NULL: the device's
   const brc_tensor *operands[BRC_MAX_IN + BRC_MAX_OUT];
   int operand_count;
   const void *params;
@@ -196,13 +214,25 @@ typedef struct ocl_gemm {
 
 struct ocl_gemm_provider {
   const char *name;
-  bool (*device)(const ocl_device *d);  // can it run there? (needs class, id and info only)
-  bool (*shape)(const ocl_gemm *g);     // and this product?
+  bool (*device)(const ocl_device *d);                    // can it run there? (needs class, id and info only)
+  bool (*takes)(const ocl_device *d, const ocl_gemm *g);  // and this product?
   brc_status (*add)(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 };
-// Fill d's providers: the static table's order for its class, or only `forced` (NULL: not). E_NOT_FOUND if it can't run there.
+// Fill d's providers: the static table's order for its class, or only `forced` (NULL: not) and what float32 products need
+// beside it. E_NOT_FOUND if it can't run there.
 brc_status ocl_gemm_choose(ocl_device *d, const char *forced);
 // Names of those that can run, in order, into `names` (OCL_MAX_PROVIDERS + 1, NULL-terminated).
 void ocl_gemm_names(const ocl_device *d, const char **names);
+// Then, on an open device or for a list: what its matrix units are good for, and with that its precisions.
+void ocl_gemm_trust(ocl_device *d);
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
+
+//------------------------ 6. NVIDIA's tensor cores ----------------------------
+bool ocl_mma_device(const ocl_device *d);
+bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g);
+brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
+void ocl_mma_free(brc_exec *x);
+// Fill d->mma.trusted and the note: from the cache; else by the check, which opens the device if it is not. A refusal is no failure.
+void ocl_mma_trust(ocl_device *d);
+void ocl_mma_close(ocl_device *d);
 #endif

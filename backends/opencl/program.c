@@ -11,8 +11,8 @@
 #include <string.h>
 
 // In this order; random.cl is last, as it switches contraction off for what stands behind it.
-static const char *const families[] = {"cl/gemm.cl",   "cl/norm.cl",        "cl/reduce.cl",    "cl/input.cl",
-                                       "cl/policy.cl", "cl/categorical.cl", "cl/optimiser.cl", "cl/random.cl"};
+static const char *const common[] = {"cl/gemm.cl",   "cl/norm.cl",        "cl/reduce.cl",    "cl/input.cl",
+                                     "cl/policy.cl", "cl/categorical.cl", "cl/optimiser.cl", "cl/random.cl"};
 
 //------------------------ 1. Sources ------------------------------------------
 typedef struct text {
@@ -78,16 +78,15 @@ static brc_status expand(text *out, const char *name, size_t name_bytes, int dep
   return BRC_OK;
 }
 
-static brc_status all_sources(text *out) {
+static brc_status sources(text *out, const char *const *files, size_t count) {
   brc_status st = BRC_OK;
-  for (size_t i = 0; i < BRC_COUNT(families) && !st; i++) st = expand(out, families[i], strlen(families[i]), 0);
+  for (size_t i = 0; i < count && !st; i++) st = expand(out, files[i], strlen(files[i]), 0);
   if (!st && out->failed) st = brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   return st;
 }
 
 // No -cl-fast-relaxed-math: its divisions, roots and infinities are not ours.
-static void build_options(const ocl_device *d, char *out, size_t bytes) {
-  bool cpu = d->class == OCL_CPU;
+static void build_options(const ocl_device *d, bool cpu, const char *more, char *out, size_t bytes) {
   snprintf(out, bytes,
            "-cl-std=CL1.2 -DBRC_VEC=%d -DNORM_LANES=%d -DROW_LANES=%d -DREDUCE_LANES=%d -DADAM_LANES=%d "
            "-DMEMBERS_MAX=%d -DATOMS_MAX=%d",
@@ -97,18 +96,41 @@ static void build_options(const ocl_device *d, char *out, size_t bytes) {
   ocl.clGetDeviceInfo(d->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL);
   if (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT)
     snprintf(out + strlen(out), bytes - strlen(out), " -cl-fp32-correctly-rounded-divide-sqrt");
+  if (brc_emulate_precision()) snprintf(out + strlen(out), bytes - strlen(out), " -DEMULATE_PRECISION");
+  snprintf(out + strlen(out), bytes - strlen(out), "%s", more);
+}
+
+// What a program is made of.
+typedef struct recipe {
+  char options[512];
+  text source;
+} recipe;
+
+static brc_status recipe_make(recipe *r, const ocl_device *d, const char *const *files, size_t count, bool cpu,
+                              const char *options) {
+  *r = (recipe){0};
+  build_options(d, cpu, options, r->options, sizeof r->options);
+  return sources(&r->source, files, count);
 }
 
 //------------------------ 2. Cache --------------------------------------------
-static void cache_begin(brc_cache *c, const ocl_device *d, const char *dir, const char *options,
-                        const text *source) {
+static void cache_begin(brc_cache *c, const ocl_device *d, const recipe *r, const char *magic) {
   char version[256] = "", platform[256] = "";
   ocl.clGetDeviceInfo(d->id, CL_DEVICE_VERSION, sizeof version - 1, version, NULL);
   ocl.clGetPlatformInfo(d->platform, CL_PLATFORM_VERSION, sizeof platform - 1, platform, NULL);
-  const char *parts[] = {d->base.info.name, d->base.info.vendor, d->base.info.driver, version, platform,
-                         options,           source->data};
-  brc_cache_begin(c, dir, "opencl", "BRCOCL1");
+  const char *parts[] = {d->base.info.name, d->base.info.vendor, d->base.info.driver, version,
+                         platform,          r->options,          r->source.data};
+  brc_cache_begin(c, d->cache, "opencl", magic);
   for (size_t i = 0; i < BRC_COUNT(parts); i++) brc_cache_key(c, parts[i], strlen(parts[i]) + 1);
+}
+
+brc_status ocl_cache_begin(brc_cache *c, const ocl_device *d, const char *const *files, size_t count,
+                           const char *options, const char *magic) {
+  recipe r;
+  const brc_status st = recipe_make(&r, d, files, count, false, options);
+  if (!st) cache_begin(c, d, &r, magic);
+  free(r.source.data);
+  return st;
 }
 
 // The program from the cache, built; NULL when there is none, or it is damaged, or the driver does not want it any more.
@@ -144,41 +166,56 @@ static void cache_store(const brc_cache *c, cl_program program) {
 }
 
 //------------------------ 3. Build --------------------------------------------
-static brc_status build_failed(ocl_device *d, cl_int code) {
+static brc_status build_failed(ocl_device *d, cl_program program, cl_int code) {
   size_t bytes = 0;
-  ocl.clGetProgramBuildInfo(d->program, d->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &bytes);
+  ocl.clGetProgramBuildInfo(program, d->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &bytes);
   char *log = calloc(bytes + 1, 1);
-  if (log) ocl.clGetProgramBuildInfo(d->program, d->id, CL_PROGRAM_BUILD_LOG, bytes, log, NULL);
+  if (log) ocl.clGetProgramBuildInfo(program, d->id, CL_PROGRAM_BUILD_LOG, bytes, log, NULL);
   brc_status st = brc_fail(BRC_E_DEVICE, "OpenCL: building the kernels for '%s' failed: %s (%d)\n%s",
                            d->base.info.name, ocl_code_text(code), (int)code, log ? log : "");
   free(log);
   return st;
 }
 
-static brc_status build_from_source(ocl_device *d, const text *source, const char *options) {
+static brc_status build_from_source(ocl_device *d, const recipe *r, cl_program *out) {
   cl_int code;
-  const char *strings[] = {source->data};
-  d->program = ocl.clCreateProgramWithSource(d->context, 1, strings, &source->bytes, &code);
-  if (!d->program) return ocl_fail("clCreateProgramWithSource", code);
-  code = ocl.clBuildProgram(d->program, 1, &d->id, options, NULL, NULL);
-  return code == CL_SUCCESS ? BRC_OK : build_failed(d, code);
+  const char *strings[] = {r->source.data};
+  cl_program program = ocl.clCreateProgramWithSource(d->context, 1, strings, &r->source.bytes, &code);
+  if (!program) return ocl_fail("clCreateProgramWithSource", code);
+  code = ocl.clBuildProgram(program, 1, &d->id, r->options, NULL, NULL);
+  if (code == CL_SUCCESS) {
+    *out = program;
+    return BRC_OK;
+  }
+  const brc_status st = build_failed(d, program, code);
+  ocl.clReleaseProgram(program);
+  return st;
 }
 
-brc_status ocl_program_build(ocl_device *d, const char *cache_dir) {
-  char options[512];
-  text source = {0};
+static brc_status build(ocl_device *d, const recipe *r, cl_program *out) {
   brc_cache c;
-  build_options(d, options, sizeof options);
-  brc_status st = all_sources(&source);
-  if (!st) {
-    cache_begin(&c, d, cache_dir, options, &source);
-    d->program = cache_load(&c, d, options);
-    if (!d->program) {
-      st = build_from_source(d, &source, options);
-      if (!st) cache_store(&c, d->program);
-    }
-  }
-  free(source.data);
+  cache_begin(&c, d, r, "BRCOCL1");
+  *out = cache_load(&c, d, r->options);
+  if (*out) return BRC_OK;
+  const brc_status st = build_from_source(d, r, out);
+  if (!st) cache_store(&c, *out);
+  return st;
+}
+
+brc_status ocl_program_build(ocl_device *d) {
+  recipe r;
+  brc_status st = recipe_make(&r, d, common, BRC_COUNT(common), d->class == OCL_CPU, "");
+  if (!st) st = build(d, &r, &d->program);
+  free(r.source.data);
+  return st;
+}
+
+brc_status ocl_program_make(ocl_device *d, const char *const *files, size_t count, const char *options,
+                            cl_program *out) {
+  recipe r;
+  brc_status st = recipe_make(&r, d, files, count, false, options);
+  if (!st) st = build(d, &r, out);
+  free(r.source.data);
   return st;
 }
 #endif

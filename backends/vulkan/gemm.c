@@ -4,13 +4,11 @@
 //            rounding done in software
 // Vulkan has no tf32: no provider takes it but by emulation.
 #ifdef BRC_HAVE_VULKAN
+#include "backends/product_check.h"
 #include "backends/vulkan/vulkan.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "base/philox.h"
 
 // Bits of the shaders' FLAGS.
 enum { TRANSPOSED_A = 1, TRANSPOSED_B = 2, VECTORS_A = 4, VECTORS_B = 8, SCALED = 16, SUBGROUPS_N = 8 };
@@ -63,12 +61,6 @@ static const struct tiled_shape {
 // For CPUs' drivers, to which barriers cost more than reading: few work-items that do much each.
 static const struct tiled_shape tiled_few = {"gemm_8x8", 32, 4, 1, 16, 0};
 
-static bool env_is_one(const char *name) {
-  const char *on = getenv(name);
-  return on && !strcmp(on, "1");
-}
-static bool emulating(void) { return env_is_one("BRC_EMULATE_PRECISION"); }
-
 static bool tiled_device(const vk_device *d) {
   (void)d;
   return true;
@@ -76,7 +68,7 @@ static bool tiled_device(const vk_device *d) {
 
 static bool tiled_takes(const vk_device *d, const vk_gemm *g) {
   (void)d;
-  return g->p.precision == BRC_FP32 || emulating();
+  return g->p.precision == BRC_FP32 || brc_emulate_precision();
 }
 
 static brc_status tiled_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
@@ -176,106 +168,11 @@ static brc_status coopmat_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
 }
 
 //------------------------ 3. Trust ---------------------------------------------
-// Matrix units are off until a random product of every tile and layout is right. Factors are small integers, so that nothing
-// is rounded and the result is exact, whatever the order of the sums.
-enum { NN, NT, TN, LAYOUTS, A = 0, B, C, BIAS, OPERANDS, CHECK_K = 40 };
-static const char *const layout_names[LAYOUTS] = {"nn", "nt", "tn"};
-
-typedef struct product_check {
-  vk_device *d;
-  brc_precision precision;
-  uint32_t m, n;
-  brc_program *program;
-  brc_exec *exec;
-  brc_storage storage[LAYOUTS][OPERANDS];
-  brc_tensor *tensor[LAYOUTS][OPERANDS];
-} product_check;
-
-// What element i of an operand is before the product.
-static float number(int layout, int operand, uint64_t i) {
-  return (float)(brc_philox((uint32_t)i, 0, 0, 0, (uint32_t)layout, (uint32_t)operand).x % 17) - 8;
-}
-
-static brc_status check_operand(product_check *k, int layout, int operand, uint32_t rows, uint32_t cols) {
-  const brc_backend *backend = k->d->base.backend;
-  brc_storage *s = &k->storage[layout][operand];
-  *s = (brc_storage){.name = "check", .elements = (uint64_t)rows * brc_pitch(cols)};
-  k->tensor[layout][operand] = brc_external(k->program, s, s->name, 0, 1, rows, cols, brc_pitch(cols), 0);
-  float *data = malloc(s->elements * sizeof *data);
-  brc_status st = data ? brc_storage_alloc(&k->d->base, s) : brc_fail(BRC_E_NOMEM, "out of memory");
-  for (uint64_t i = 0; !st && i < s->elements; i++) data[i] = number(layout, operand, i);
-  if (!st) st = backend->write(&k->d->base, s->buffer, 0, s->elements, data, false);
-  free(data);
-  return st;
-}
-
-// A dense layer's three products, one of them with a bias, one added to what is there; gradients scaled as in training.
-static brc_status check_add(product_check *k, int layout) {
-  static const brc_op_kind kinds[LAYOUTS] = {BRC_OP_dense, BRC_OP_dense_dx, BRC_OP_dense_dw};
-  const bool ta = layout == TN, tb = layout == NT;
-  brc_status st = check_operand(k, layout, A, ta ? CHECK_K : k->m, ta ? k->m : CHECK_K);
-  if (!st) st = check_operand(k, layout, B, tb ? k->n : CHECK_K, tb ? CHECK_K : k->n);
-  if (!st) st = check_operand(k, layout, C, k->m, k->n);
-  if (!st && layout == NN) st = check_operand(k, layout, BIAS, 1, k->n);
-  if (st) return st;
-  brc_tensor *const *t = k->tensor[layout];
-  const float scale = k->precision == BRC_FP16 ? 16 : 1;
-  const brc_op_params params = {.dense = {.m = k->m,
-                                          .n = k->n,
-                                          .k = CHECK_K,
-                                          .batch = 1,
-                                          .lda = t[A]->pitch,
-                                          .ldb = t[B]->pitch,
-                                          .ldc = t[C]->pitch,
-                                          .accumulate = layout == NT,
-                                          .precision = k->precision,
-                                          .scale_a = layout == NT ? scale : 1,
-                                          .scale_b = layout == TN ? scale : 1}};
-  brc_op_add(k->program, kinds[layout], (brc_tensor *[]){t[A], t[B], t[BIAS]}, (brc_tensor *[]){t[C]}, &params);
-  return BRC_OK;
-}
-
-// Every fifth row against the sum on the CPU: that is every row of a matrix unit's shape, in one of a tile's matrices.
-static brc_status check_compare(product_check *k, int layout) {
-  brc_tensor *const *t = k->tensor[layout];
-  const brc_storage *s = k->storage[layout];
-  const bool ta = layout == TN, tb = layout == NT;
-  float *got = malloc((s[C].elements + s[B].elements) * sizeof *got), *b = got + s[C].elements;
-  brc_status st = got ? k->d->base.backend->read(&k->d->base, s[C].buffer, 0, s[C].elements, got)
-                      : brc_fail(BRC_E_NOMEM, "out of memory");
-  for (uint64_t i = 0; !st && i < s[B].elements; i++) b[i] = number(layout, B, i);
-  for (uint32_t r = (uint32_t)layout; !st && r < k->m; r += 5) {
-    float a[CHECK_K];
-    for (uint32_t j = 0; j < CHECK_K; j++)
-      a[j] = number(layout, A, ta ? (uint64_t)j * t[A]->pitch + r : (uint64_t)r * t[A]->pitch + j);
-    for (uint32_t c = 0; !st && c < k->n; c++) {
-      const uint64_t at = (uint64_t)r * t[C]->pitch + c;
-      float want = layout == NN ? number(layout, BIAS, c) : layout == NT ? number(layout, C, at) : 0;
-      for (uint32_t j = 0; j < CHECK_K; j++)
-        want += a[j] * b[tb ? (uint64_t)c * t[B]->pitch + j : (uint64_t)j * t[B]->pitch + c];
-      if (got[at] != want)
-        st = brc_fail(BRC_E_VALUE, "%s %ux%ux%u: %g in row %u column %u, not %g", layout_names[layout], k->m,
-                      k->n, CHECK_K, got[at], r, c, want);
-    }
-  }
-  free(got);
-  return st;
-}
-
-// Products that take the given tile, with edges on both sides.
+// Matrix units are off until a product of every tile and layout is right. One product takes the given tile, with edges on both
+// sides.
+enum { CHECK_K = 40 };
 static brc_status check_tile(vk_device *d, brc_precision precision, const struct coopmat_tile *t) {
-  product_check k = {.d = d, .precision = precision, .m = t->m - 3, .n = t->n * units_of(d) - 3};
-  brc_status st = brc_program_create(&k.program, "check of products");
-  for (int l = 0; !st && l < LAYOUTS; l++) st = check_add(&k, l);
-  if (!st) st = brc_program_finish(k.program);
-  if (!st) st = d->base.backend->compile(&d->base, k.program, &k.exec);
-  if (!st) st = d->base.backend->run(&d->base, k.exec, 1);
-  for (int l = 0; !st && l < LAYOUTS; l++) st = check_compare(&k, l);
-  if (k.exec) d->base.backend->exec_free(&d->base, k.exec);
-  for (int l = 0; l < LAYOUTS; l++)
-    for (int i = 0; i < OPERANDS; i++) brc_storage_release(&d->base, &k.storage[l][i]);
-  brc_program_free(k.program);
-  return st;
+  return brc_check_products(&d->base, precision, t->m - 3, t->n * units_of(d) - 3, CHECK_K, 1);
 }
 
 // Check the precisions of the matrix units on an open device; a wrong one is refused, by name.
@@ -354,7 +251,7 @@ static void verdict_of(vk_device *d) {
 
 // Drivers without their card compile but compute nothing: BRC_TRUST_PRODUCTS=1 takes their matrix units as good, so that
 // the machine code can be looked at.
-static bool trusting(void) { return env_is_one("BRC_TRUST_PRODUCTS"); }
+static bool trusting(void) { return brc_env_is_one("BRC_TRUST_PRODUCTS"); }
 
 brc_status vk_gemm_choose(vk_device *d, const char *forced) {
   bool found = choose(d, forced);

@@ -1,0 +1,374 @@
+// Products on NVIDIA's tensor cores: cl/gemm_nv.cl, one program per precision.
+//
+// Off until exact products of every tile, layout and precision were right on this device with this driver; the verdict is kept
+// beside the compiled kernels. A precision whose products are wrong, or whose program the driver does not build, is refused in
+// the device's note, and the others go on.
+//
+// tf32 reads float32 where it lies. For bf16 and fp16 a factor is copied first, rounded; the copy serves every product until something
+// writes what it was made of (a weight's from one optimiser step to the next), then its memory serves another.
+//
+// BRC_EMULATE_MMA, for tests, runs all of it on devices without tensor cores, see gemm_nv.cl for its values.
+#ifdef BRC_HAVE_OPENCL
+#include "backends/opencl/opencl.h"
+#include "backends/product_check.h"
+#include "base/cache.h"
+#include "graph/hazard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t up(size_t a, size_t b) { return (a + b - 1) / b; }
+
+//------------------------ 1. Where ---------------------------------------------
+static const char *emulated(void) {
+  const char *how = getenv("BRC_EMULATE_MMA");
+  return how && *how ? how : NULL;
+}
+
+bool ocl_mma_device(const ocl_device *d) {
+  cl_uint major = 0;
+  if (emulated()) return true;
+  return ocl_has_extension(d->id, "cl_nv_device_attribute_query") &&
+         ocl.clGetDeviceInfo(d->id, 0x4000, sizeof major, &major, NULL) == CL_SUCCESS && major >= 8;
+}
+
+bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) { return d->mma.trusted >> g->p.precision & 1; }
+
+static void options_of(brc_precision precision, char *out, size_t bytes) {
+  snprintf(out, bytes, " -DPRECISION=%d", precision);
+  if (emulated()) snprintf(out + strlen(out), bytes - strlen(out), " -DMMA_EMULATED=%d", atoi(emulated()));
+}
+
+static const char *const families[] = {"cl/gemm_nv.cl"};
+
+static brc_status program_of(ocl_device *d, brc_precision precision) {
+  if (d->mma.programs[precision]) return BRC_OK;
+  char options[64];
+  options_of(precision, options, sizeof options);
+  return ocl_program_make(d, families, BRC_COUNT(families), options, &d->mma.programs[precision]);
+}
+
+void ocl_mma_close(ocl_device *d) {
+  for (int i = 0; i < BRC_PRECISION_COUNT; i++)
+    if (d->mma.programs[i]) ocl.clReleaseProgram(d->mma.programs[i]);
+}
+
+//------------------------ 2. Tiles ---------------------------------------------
+// In the order of preference: larger ones read less, but there must be enough for all compute units.
+static const struct mma_tile {
+  uint32_t m, n;
+  const char *kernels[3];  // nn, nt, tn
+} tiles[] = {{128, 128, {"mma_nn_128x128", "mma_nt_128x128", "mma_tn_128x128"}},
+             {128, 64, {"mma_nn_128x64", "mma_nt_128x64", "mma_tn_128x64"}},
+             {64, 64, {"mma_nn_64x64", "mma_nt_64x64", "mma_tn_64x64"}}};
+enum { THREADS = 128, SPLIT_MOST = 16, SPLIT_LEAST_K = 256 };
+
+static size_t tiles_of(const struct mma_tile *t, const ocl_gemm *g) {
+  return up(g->p.m, t->m) * up(g->p.n, t->n) * g->p.batch;
+}
+
+static const struct mma_tile *tile_of(const ocl_device *d, const ocl_gemm *g) {
+  if (d->mma.forced_tile) return &tiles[d->mma.forced_tile - 1];
+  const struct mma_tile *t = tiles, *last = tiles + BRC_COUNT(tiles) - 1;
+  while (t < last && !(2 * g->p.m > t->m && 2 * g->p.n > t->n && tiles_of(t, g) >= d->base.info.compute_units))
+    t++;
+  return t;
+}
+
+// Elements of a slot of 16 bytes, and of a step along k: as in gemm_nv.cl.
+static uint32_t per_slot(brc_precision precision) { return precision == BRC_TF32 ? 4 : 8; }
+static uint32_t step_k(brc_precision precision) { return 4 * per_slot(precision); }
+
+// How much of k each part takes: all of it where there are tiles enough to fill the device, two for each compute unit.
+static uint32_t split_k(const ocl_device *d, const ocl_gemm *g, const struct mma_tile *t) {
+  const uint32_t step = step_k((brc_precision)g->p.precision);
+  size_t splits = d->mma.forced_splits;
+  if (!splits) {
+    splits = 2 * (size_t)d->base.info.compute_units / tiles_of(t, g);
+    if (splits > g->p.k / SPLIT_LEAST_K) splits = g->p.k / SPLIT_LEAST_K;
+    if (splits > SPLIT_MOST) splits = SPLIT_MOST;
+  }
+  return (uint32_t)up(up(g->p.k, splits ? splits : 1), step) * step;
+}
+
+//------------------------ 3. Memory of a compiled program ----------------------
+// A factor as a product reads it.
+typedef struct factor {
+  const brc_tensor *tensor;
+  uint32_t members, rows, cols, ld, stride;
+  brc_precision precision;
+  float scale;
+} factor;
+
+// Memory that a copy, or parts of sums, hold from op to op.
+typedef struct room {
+  brc_storage storage;
+  brc_buffer buffer;
+  brc_tensor tensor;
+  factor copied;  // tensor NULL: no copy
+  int last;       // the last op that uses it
+  struct room *next;
+} room;
+
+void ocl_mma_free(brc_exec *x) {
+  for (room *r = x->rooms, *next; r; r = next) {
+    next = r->next;
+    ocl_buffer_destroy(&r->buffer);
+    free(r);
+  }
+  x->rooms = NULL;
+}
+
+static factor factor_of(const brc_op *op, int which) {
+  const struct brc_gemm_params *p = &op->params.dense;
+  const bool ta = op->kind == BRC_OP_dense_dw, tb = op->kind == BRC_OP_dense_dx;
+  factor f = {.tensor = op->in[which], .precision = (brc_precision)p->precision};
+  if (which == 0)
+    f.rows = ta ? p->k : p->m, f.cols = ta ? p->m : p->k, f.ld = p->lda, f.stride = p->stride_a;
+  else
+    f.rows = tb ? p->n : p->k, f.cols = tb ? p->k : p->n, f.ld = p->ldb, f.stride = p->stride_b;
+  f.members = f.stride ? p->batch : 1;
+  f.scale = f.precision == BRC_TF32 ? 1 : (float)(which == 0 ? p->scale_a : p->scale_b);
+  return f;
+}
+
+static bool same(const factor *a, const factor *b) {
+  return a->tensor->storage == b->tensor->storage && a->tensor->offset == b->tensor->offset &&
+         a->members == b->members && a->rows == b->rows && a->cols == b->cols && a->ld == b->ld &&
+         a->stride == b->stride && a->precision == b->precision && a->scale == b->scale;
+}
+
+static bool overwrites(const brc_op *op, const brc_access *range) {
+  brc_access uses[BRC_MAX_IN + BRC_MAX_OUT];
+  const int count = brc_op_accesses(op, uses);
+  for (int i = 0; i < count; i++)
+    if (uses[i].writes && brc_access_conflict(&uses[i], range)) return true;
+  return false;
+}
+
+// The last op that takes this factor before something writes to it. The next run of the program makes its copies anew.
+static int last_use(const brc_exec *x, const brc_op *op, const factor *f) {
+  const uint64_t first = f->tensor->offset, end = first + (f->members - 1) * (uint64_t)f->stride +
+                                                  (f->rows - 1) * (uint64_t)f->ld + f->cols;
+  const brc_access range = {f->tensor->storage, first, end, true, false};
+  int last = op->index;
+  for (size_t i = (size_t)op->index; i < x->program->op_count && !overwrites(x->program->ops[i], &range); i++) {
+    if (i + 1 == x->program->op_count) break;
+    const brc_op *later = x->program->ops[i + 1];
+    for (int which = 0; which < 2 && later->kind <= BRC_OP_dense_dw; which++) {
+      const factor g = factor_of(later, which);
+      if (same(f, &g)) last = later->index;
+    }
+  }
+  return last;
+}
+
+// Free memory of at least so many floats from `op` to the op numbered `last`; the smallest that is there, or new.
+static brc_status room_get(brc_exec *x, const brc_op *op, uint64_t floats, int last, room **out) {
+  room *best = NULL;
+  for (room *r = x->rooms; r; r = r->next)
+    if (r->last < op->index && r->buffer.elements >= floats &&
+        (!best || r->buffer.elements < best->buffer.elements))
+      best = r;
+  if (!best) {
+    best = calloc(1, sizeof *best);
+    if (!best) return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
+    const brc_status st = ocl_buffer_create(x->device, "factors of products", floats, &best->buffer);
+    if (st) {
+      free(best);
+      return st;
+    }
+    best->next = x->rooms;
+    x->rooms = best;
+    best->storage = (brc_storage){.name = "factors", .elements = floats, .buffer = &best->buffer};
+    best->tensor = (brc_tensor){.name = "factors", .storage = &best->storage};
+  }
+  best->last = last;
+  best->copied = (factor){0};
+  *out = best;
+  return BRC_OK;
+}
+
+//------------------------ 4. The commands --------------------------------------
+static ocl_call call_of(const brc_exec *x, const char *kernel, const struct brc_gemm_params32 *p) {
+  return (ocl_call){.name = kernel,
+                    .program = x->device->mma.programs[p->precision],
+                    .params = p,
+                    .params_bytes = sizeof *p,
+                    .uints = sizeof *p / 4,
+                    .groups = {1, 1, 1}};
+}
+
+static uint32_t copy_pitch(const factor *f) { return (uint32_t)BRC_ROUND_UP(f->cols, per_slot(f->precision)); }
+
+// A copy of a factor, made here if there is none.
+static brc_status copy_get(brc_exec *x, const brc_op *op, const factor *f, const brc_tensor **out) {
+  for (room *r = x->rooms; r; r = r->next)
+    if (r->copied.tensor && r->last >= op->index && same(&r->copied, f)) {
+      *out = &r->tensor;
+      return BRC_OK;
+    }
+  const uint32_t pitch = copy_pitch(f);
+  const uint64_t elements = (uint64_t)f->members * f->rows * pitch;
+  room *r;
+  brc_status st = room_get(x, op, elements * 4 / per_slot(f->precision), last_use(x, op, f), &r);
+  if (st) return st;
+  r->copied = *f;
+  *out = &r->tensor;
+  const struct brc_gemm_params32 p = {.m = f->rows,
+                                      .n = f->cols,
+                                      .lda = f->ld,
+                                      .ldb = pitch,
+                                      .stride_a = f->stride,
+                                      .stride_b = f->rows * pitch,
+                                      .precision = f->precision,
+                                      .scale_a = f->scale};
+  ocl_call c = call_of(x, "mma_cast", &p);
+  c.operands[0] = f->tensor;
+  c.operands[1] = &r->tensor;
+  c.operand_count = 2;
+  c.groups[0] = up((size_t)f->rows * pitch / per_slot(f->precision), THREADS);
+  c.groups[2] = f->members;
+  c.local = THREADS;
+  return ocl_call_add(x, op, &c);
+}
+
+// What the kernel reads: the factor where it lies, if it is float32 whose rows start on 16 bytes, or a copy.
+static brc_status operand_get(brc_exec *x, const brc_op *op, int which, const brc_tensor **out, uint32_t *ld,
+                              uint32_t *stride) {
+  const factor f = factor_of(op, which);
+  *out = f.tensor;
+  *ld = f.ld;
+  *stride = f.stride;
+  if (f.precision == BRC_TF32 && f.tensor->offset % 4 == 0 && f.ld % 4 == 0 && f.stride % 4 == 0) return BRC_OK;
+  *ld = copy_pitch(&f);
+  *stride = f.members > 1 ? f.rows * *ld : 0;
+  return copy_get(x, op, &f, out);
+}
+
+brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
+  const struct mma_tile *t = tile_of(x->device, g);
+  struct brc_gemm_params32 p = g->p;
+  const uint32_t part = split_k(x->device, g, t), splits = (uint32_t)up(p.k, part);
+  if (p.precision == BRC_TF32) p.scale_a = p.scale_b = 1;
+  const brc_tensor *a, *b;
+  room *work = NULL;
+  brc_status st = program_of(x->device, (brc_precision)p.precision);
+  if (!st) st = operand_get(x, op, 0, &a, &p.lda, &p.stride_a);
+  if (!st) st = operand_get(x, op, 1, &b, &p.ldb, &p.stride_b);
+  if (!st && splits > 1) st = room_get(x, op, (uint64_t)splits * p.batch * p.m * p.n, op->index, &work);
+  if (st) return st;
+  ocl_call c = call_of(x, t->kernels[g->tb ? 1 : g->ta ? 2 : 0], &p);
+  const brc_tensor *const operands[] = {a, b, g->bias, g->c, work ? &work->tensor : NULL};
+  memcpy(c.operands, operands, sizeof operands);
+  c.operand_count = BRC_COUNT(operands);
+  c.extra[0] = splits;
+  c.extra[1] = part;
+  c.extra_count = 2;
+  c.groups[0] = up(p.n, t->n);
+  c.groups[1] = up(p.m, t->m);
+  c.groups[2] = (size_t)p.batch * splits;
+  c.local = THREADS;
+  st = ocl_call_add(x, op, &c);
+  if (st || splits == 1) return st;
+  c.name = "mma_sum";
+  c.extra_count = 1;
+  c.groups[0] = up((size_t)p.m * p.n, THREADS);
+  c.groups[1] = 1;
+  c.groups[2] = p.batch;
+  return ocl_call_add(x, op, &c);
+}
+
+//------------------------ 5. Trust ---------------------------------------------
+static const brc_precision checked[] = {BRC_TF32, BRC_BF16, BRC_FP16};
+
+// Every tile, larger than one and with edges on both sides, over several stages; then parts of k.
+static brc_status check_precision(ocl_device *d, brc_precision precision) {
+  brc_status st = program_of(d, precision);
+  for (uint32_t t = 0; !st && t < BRC_COUNT(tiles); t++) {
+    d->mma.forced_tile = t + 1;
+    d->mma.forced_splits = 1;
+    st =
+        brc_check_products(&d->base, precision, tiles[t].m + 13, tiles[t].n + 29, 6 * step_k(precision) + 5, 2);
+  }
+  d->mma.forced_splits = 3;
+  if (!st) st = brc_check_products(&d->base, precision, 50, 101, 7 * step_k(precision) + 3, 2);
+  d->mma.forced_tile = d->mma.forced_splits = 0;
+  return st;
+}
+
+// One line of what was wrong, for the device's note.
+static void refuse(brc_device_info *info, brc_precision precision) {
+  const size_t used = strlen(info->note);
+  char why[120];
+  snprintf(why, sizeof why, "%s", brc_error());
+  why[strcspn(why, "\n")] = 0;
+  snprintf(info->note + used, sizeof info->note - used, "%smma refused for %s: %s", used ? "; " : "",
+           brc_precision_names[precision], why);
+}
+
+typedef struct verdict {
+  uint32_t trusted;
+  char note[256];
+} verdict;
+
+static brc_status verdict_begin(brc_cache *c, const ocl_device *d) {
+  char options[64];
+  options_of(BRC_FP32, options, sizeof options);
+  return ocl_cache_begin(c, d, families, BRC_COUNT(families), options, "BRCMMA1");
+}
+
+static bool verdict_read(ocl_device *d) {
+  brc_cache c;
+  char *file = NULL;
+  size_t bytes;
+  bool found = false;
+  if (!verdict_begin(&c, d)) {
+    const verdict *v = brc_cache_read(&c, &file, &bytes);
+    found = v && bytes == sizeof *v;
+    if (found) {
+      d->mma.trusted = v->trusted;
+      memcpy(d->base.info.note, v->note, sizeof v->note);
+    }
+  }
+  free(file);
+  return found;
+}
+
+static void verdict_write(const ocl_device *d) {
+  brc_cache c;
+  verdict v = {.trusted = d->mma.trusted};
+  memcpy(v.note, d->base.info.note, sizeof v.note);
+  if (!verdict_begin(&c, d) && brc_cache_prepare(&c)) brc_cache_write(&c, &v, sizeof v);
+}
+
+// With the device open.
+static void check_all(ocl_device *d) {
+  unsigned good = 0;
+  for (size_t i = 0; i < BRC_COUNT(checked); i++) {
+    d->mma.trusted = 1u << checked[i];
+    if (check_precision(d, checked[i]))
+      refuse(&d->base.info, checked[i]);
+    else
+      good |= d->mma.trusted;
+  }
+  d->mma.trusted = good;
+  verdict_write(d);
+}
+
+void ocl_mma_trust(ocl_device *d) {
+  if (brc_env_is_one("BRC_TRUST_PRODUCTS")) {
+    for (size_t i = 0; i < BRC_COUNT(checked); i++) d->mma.trusted |= 1u << checked[i];
+  } else if (!verdict_read(d) && d->context) {
+    check_all(d);
+  } else if (!d->context && !d->mma.trusted && !*d->base.info.note) {
+    brc_device *open;  // a list of devices: what opening finds out
+    const brc_device_options o = {.cache_dir = d->cache};
+    if (ocl_open(&open, d->base.info.index, &o)) return;
+    d->mma.trusted = ((ocl_device *)open)->mma.trusted;
+    memcpy(d->base.info.note, open->info.note, sizeof d->base.info.note);
+    ocl_close(open);
+  }
+}
+#endif

@@ -1,0 +1,18 @@
+// Rounding to the precisions of products (brc_precision: 1 tf32, 2 bf16, 3 fp16), in software.
+#ifndef BRC_CL_PRECISION_H
+#define BRC_CL_PRECISION_H
+
+// To nearest, ties to even, at bit `at` of float32.
+static inline vf round_bits(vf x, int at) {
+  const vi u = v_as_int(x), odd = (u >> at) & 1;
+  return v_as_float((u + ((1 << (at - 1)) - 1) + odd) & -(1 << at));
+}
+// The nearest number of the precision, saturated. tf32 and bf16 have the range of float32, fp16 has subnormals of 2^-24.
+static inline vf rounded(vf x, uint precision) {
+  const float most = precision == 1 ? 3.4011621342146535e38f : precision == 2 ? 3.3895313892515355e38f : 65504.0f;
+  const vf y = min(max(x, (vf)-most), (vf)most);
+  vf r = round_bits(y, precision == 2 ? 16 : 13);
+  if (precision == 3) r = select(r, rint(y * 16777216.0f) * 5.9604644775390625e-8f, fabs(y) < (vf)6.103515625e-5f);
+  return select(r, x, isnan(x));
+}
+#endif
