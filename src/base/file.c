@@ -64,13 +64,19 @@ brc_status brc_file_read(const char *path, char **data, size_t *bytes) {
 }
 
 //------------------------ 2. Write --------------------------------------------
+const char *brc_write_error(int error) {
+  return error == ENOSPC   ? "No space left on device: make room on its file system"
+         : error == EDQUOT ? "Disk quota exceeded: make room or raise the quota"
+                           : strerror(error);
+}
+
 static brc_status writer_fail(brc_file_writer *w, const char *what, int error) {
   if (w->fd >= 0) close(w->fd);
   w->fd = -1;
   if (w->tmp[0]) unlink(w->tmp);
   w->tmp[0] = '\0';
   w->status = BRC_E_IO;
-  return brc_fail(BRC_E_IO, "cannot %s '%.2000s': %s", what, w->path, strerror(error));
+  return brc_fail(BRC_E_IO, "cannot %s '%.2000s': %s", what, w->path, brc_write_error(error));
 }
 
 static bool is_file_at(int fd, const char *path) {
@@ -198,7 +204,7 @@ brc_status brc_mkdirs(const char *path) {
       int error = errno;  // also EROFS or EACCES for a folder that is there
       if (!is_folder(part)) {
         error = error == EEXIST ? ENOTDIR : error;
-        return brc_fail(BRC_E_IO, "cannot create folder '%s': %s", part, strerror(error));
+        return brc_fail(BRC_E_IO, "cannot create folder '%s': %s", part, brc_write_error(error));
       }
     }
     part[i] = was;

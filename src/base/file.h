@@ -21,6 +21,9 @@ void brc_file_abort(brc_file_writer *w);
 // The three above for one block of memory.
 brc_status brc_file_write_all(const char *path, const void *data, size_t bytes);
 
+// What `error` (errno of a write) means, and what to do where the file system is full. Static or of strerror.
+const char *brc_write_error(int error);
+
 brc_status brc_mkdirs(const char *path);  // like mkdir -p
 bool brc_path_exists(const char *path);
 void brc_remove_tree(

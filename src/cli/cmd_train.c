@@ -32,6 +32,8 @@ static void print_json(const brc_trainer *t) {
   cJSON_AddNumberToObject(o, "grad_steps", (double)t->loop.updates_done);
   cJSON_AddStringToObject(o, "backend", t->device->backend->name);
   cJSON_AddStringToObject(o, "device", t->device->info.name);
+  cJSON_AddNumberToObject(o, "checkpoint_s", t->checkpoint_s);
+  cJSON_AddNumberToObject(o, "checkpoints", t->checkpoints);
   cJSON_AddNumberToObject(o, "wall_s", t->wall_before_s + brc_now_s() - t->started_s);
   for (size_t i = 0; i < t->config.task_count; i++) {
     cJSON *row = cJSON_CreateObject();

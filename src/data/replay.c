@@ -476,7 +476,7 @@ static brc_status write_at(int fd, const char *path, const void *data, size_t by
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0)
       return brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path,
-                      strerror(n < 0 ? errno : ENOSPC));
+                      brc_write_error(n < 0 ? errno : ENOSPC));
     done += (size_t)n;
   }
   return BRC_OK;
@@ -593,11 +593,11 @@ static brc_status save_new(const brc_replay *r, int fd, const char *path, float 
   const uint64_t slots = r->total < r->ring ? r->total : r->ring;
   if (ftruncate(fd, (off_t)(HEADER_BYTES + slots * record_bytes(r))) != 0)
     return brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path,
-                    strerror(errno));
+                    brc_write_error(errno));
   // After a failed sync pages may be lost: as `saved` stays where it is, the next try writes them all again.
   if (fdatasync(fd) != 0 && errno != EINVAL && errno != ENOTSUP)
     return brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path,
-                    strerror(errno));
+                    brc_write_error(errno));
   return BRC_OK;
 }
 
@@ -615,7 +615,7 @@ brc_status brc_replay_save_rows(brc_replay *r, const char *path) {
     st = save_new(r, fd, path, chunk);
     if (close(fd) != 0 && !st && errno != EINTR)
       st = brc_fail(BRC_E_IO, "cannot write replay rows '%s': %s; the last checkpoint is still whole", path,
-                    strerror(errno));
+                    brc_write_error(errno));
   } else if (same && errno != ENOENT) {
     st = brc_fail(BRC_E_IO, "cannot open replay rows '%s': %s", path, strerror(errno));
   } else {

@@ -18,8 +18,9 @@ bool brc_checkpoint_exists(const char *run) {
   return brc_path_exists(state);
 }
 
-// The totals at the last row of log.csv: of the log, not of the training state, so not in the state file. Tagged with the
-// step: a file of another checkpoint is not used, and the next row then tells only what came since.
+// The totals at the last row of log.csv: of the log, not of the training state, so not in the state file. The file holds those of this
+// checkpoint and of the last complete one, each tagged with its step: whichever state file is found, its totals are there. Without
+// them the next row tells only what came since.
 typedef struct logged_head {
   uint64_t step, tasks;
 } logged_head;
@@ -28,30 +29,47 @@ static void logged_path(const brc_trainer *t, char path[2 * BRC_TEXT]) {
   snprintf(path, 2 * BRC_TEXT, "%s/checkpoint/logged.bin", t->config.run);
 }
 
-static brc_status save_logged(const brc_trainer *t) {
+static size_t logged_bytes(const brc_trainer *t) {
+  return sizeof(logged_head) + t->config.task_count * sizeof *t->logged;
+}
+
+// The file's record of `step`, or NULL. free() *file.
+static const char *find_logged(const brc_trainer *t, uint64_t step, char **file) {
   char path[2 * BRC_TEXT];
+  size_t bytes = 0, record = logged_bytes(t);
   logged_path(t, path);
-  logged_head head = {t->loop.step, t->config.task_count};
+  if (brc_file_read(path, file, &bytes)) return NULL;
+  for (size_t at = 0; at + record <= bytes; at += record) {
+    logged_head head;
+    memcpy(&head, *file + at, sizeof head);
+    if (head.step == step && head.tasks == t->config.task_count) return *file + at;
+  }
+  return NULL;
+}
+
+static brc_status save_logged(const brc_trainer *t) {
+  char path[2 * BRC_TEXT], *file = NULL;
+  const logged_head head = {t->loop.step, t->config.task_count};
+  const char *last = t->committed_step == head.step ? NULL : find_logged(t, t->committed_step, &file);
   brc_file_writer w;
+  logged_path(t, path);
   brc_status st = brc_file_begin(&w, path);
-  if (st) return st;
-  brc_file_write(&w, &head, sizeof head);
-  brc_file_write(&w, t->logged, t->config.task_count * sizeof *t->logged);
-  return brc_file_commit(&w);
+  if (!st) {
+    brc_file_write(&w, &head, sizeof head);
+    brc_file_write(&w, t->logged, t->config.task_count * sizeof *t->logged);
+    if (last) brc_file_write(&w, last, logged_bytes(t));
+    st = brc_file_commit(&w);
+  }
+  free(file);
+  return st;
 }
 
 static void load_logged(brc_trainer *t) {
-  char path[2 * BRC_TEXT], *data = NULL;
-  size_t bytes = 0, want = t->config.task_count * sizeof *t->logged;
-  logged_path(t, path);
-  logged_head head = {0, 0};
-  bool read = !brc_file_read(path, &data, &bytes) && bytes == sizeof head + want;
-  if (read) memcpy(&head, data, sizeof head);
-  if (read && head.step == t->loop.step && head.tasks == t->config.task_count)
-    memcpy(t->logged, data + sizeof head, want);
-  else
-    for (size_t i = 0; i < t->config.task_count; i++) t->logged[i] = t->stats[i].total;
-  free(data);
+  char *file = NULL;
+  const char *record = find_logged(t, t->loop.step, &file);
+  if (record) memcpy(t->logged, record + sizeof(logged_head), t->config.task_count * sizeof *t->logged);
+  for (size_t i = 0; !record && i < t->config.task_count; i++) t->logged[i] = t->stats[i].total;
+  free(file);
 }
 
 static brc_status add_loop(brc_trainer *t, brc_st_writer *w) {
@@ -79,6 +97,7 @@ static brc_status add_loop(brc_trainer *t, brc_st_writer *w) {
 }
 
 brc_status brc_checkpoint_save(brc_trainer *t) {
+  const double start_s = brc_now_s();
   char state[2 * BRC_TEXT], rows[2 * BRC_TEXT], folder[2 * BRC_TEXT];
   paths(t->config.run, state, rows);
   snprintf(folder, sizeof folder, "%s/checkpoint", t->config.run);
@@ -94,8 +113,13 @@ brc_status brc_checkpoint_save(brc_trainer *t) {
   if (!st) st = brc_replay_state_add(t->replay, w);
   if (!st) st = save_logged(t);
   if (!st) st = brc_st_write(w, state);
-  if (!st) brc_replay_committed(t->replay);
+  if (!st) {
+    brc_replay_committed(t->replay);
+    t->committed_step = t->loop.step;
+  }
   if (w) brc_st_writer_free(w);
+  t->checkpoint_s += brc_now_s() - start_s;
+  t->checkpoints += !st;
   return st;
 }
 
@@ -150,7 +174,7 @@ brc_status brc_checkpoint_load(brc_trainer *t) {
   if (!st) st = brc_normalizer_load(t->normalizer, f, "");
   if (!st) st = brc_replay_load(t->replay, f, rows);
   if (!st) {
-    t->loop.step = counters[0];
+    t->loop.step = t->committed_step = counters[0];
     t->loop.updates_done = counters[1];
     load_logged(t);
   }

@@ -166,10 +166,10 @@ static brc_status append(const brc_trainer *t, const char *name, const row *r) {
   in_run(t, name, path);
   bool fresh = !brc_path_exists(path);
   FILE *f = fopen(path, "a");
-  if (!f) return brc_fail(BRC_E_IO, "%s: %s", path, strerror(errno));
+  if (!f) return brc_fail(BRC_E_IO, "%s: %s", path, brc_write_error(errno));
   bool bad = (fresh && fputs(r->header.s, f) < 0) || fputs(r->line.s, f) < 0;
   bad |= fclose(f) != 0;
-  return bad ? brc_fail(BRC_E_IO, "%s: a row could not be written: %s", path, strerror(errno)) : BRC_OK;
+  return bad ? brc_fail(BRC_E_IO, "%s: a row could not be written: %s", path, brc_write_error(errno)) : BRC_OK;
 }
 
 // Unless `st` tells of a failure, the row goes into its file and into the events (begun with the first row, so that a

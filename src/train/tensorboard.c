@@ -117,7 +117,7 @@ static brc_status write_record(brc_events *e, const bytes *event) {
   if (r.failed)
     st = brc_fail(BRC_E_NOMEM, "%s: out of memory for a record", e->path);
   else if (fwrite(r.data, 1, r.count, e->f) != r.count)
-    st = brc_fail(BRC_E_IO, "%s: a record could not be written: %s", e->path, strerror(errno));
+    st = brc_fail(BRC_E_IO, "%s: a record could not be written: %s", e->path, brc_write_error(errno));
   free(r.data);
   return st;
 }
@@ -158,7 +158,7 @@ brc_status brc_events_open(brc_events **out, const char *folder, uint64_t step) 
   e->step = step;
   snprintf(e->path, sizeof e->path, "%.4000s/" PREFIX "%010lld.brc", folder, next_second(folder));
   e->f = fopen(e->path, "wbx");
-  brc_status st = e->f ? BRC_OK : brc_fail(BRC_E_IO, "%s: %s", e->path, strerror(errno));
+  brc_status st = e->f ? BRC_OK : brc_fail(BRC_E_IO, "%s: %s", e->path, brc_write_error(errno));
   if (!st) setvbuf(e->f, NULL, _IONBF, 0);
   if (!st) st = write_head(e, step);
   if (st)

@@ -346,6 +346,7 @@ brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop) {
   }
   brc_progress_end(&p);
   if (!st && t->loop.step != saved) st = brc_checkpoint_save(t);
+  if (st == BRC_E_IO) return brc_fail(st, "%s; go on with: brc train --resume %s", brc_error(), c->run);
   if (!st && stop && *stop && t->loop.step < end)
     return brc_fail(BRC_E_STOPPED, "stopped at step %llu; go on with: brc train --resume %s",
                     (unsigned long long)t->loop.step, c->run);

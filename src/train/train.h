@@ -76,8 +76,11 @@ typedef struct brc_trainer {
   brc_task_totals *logged;  // totals at the last row of log.csv: a row tells what came since
   double wall_before_s;     // wall time of the run's earlier parts
   double started_s;
-  uint64_t first_step;  // done when this process took over
-  brc_events *events;   // NULL until the first row of a log
+  double checkpoint_s;      // of this process: seconds spent in saving
+  uint32_t checkpoints;     // and how often
+  uint64_t committed_step;  // of the last complete checkpoint
+  uint64_t first_step;      // done when this process took over
+  brc_events *events;       // NULL until the first row of a log
 } brc_trainer;
 
 // Everything but the networks' values: device, agent, replay, environments. `config` is resolved and copied.
