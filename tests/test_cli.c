@@ -155,6 +155,79 @@ static void test_run_folder(void **state) {
   if (!strstr(r.err, "state.safetensors")) fail_msg("%s", r.err);
 }
 
+static void write_text(const char *path, const char *text) {
+  check_ok(brc_file_write_all(path, text, strlen(text)));
+}
+
+static cJSON *config_of(const char *run) {
+  char path[4200], *text;
+  size_t n;
+  snprintf(path, sizeof path, "%s/config.json", run);
+  check_ok(brc_file_read(path, &text, &n));
+  cJSON *o = cJSON_Parse(text);
+  free(text);
+  assert_non_null(o);
+  return o;
+}
+
+// A file of options and tasks; the command line goes before it, and a run's config.json is such a file.
+static void test_config(void **state) {
+  (void)state;
+  char file[4096], run[4096], again[4096], line[9000];
+  snprintf(file, sizeof file, "%s", check_path("options.json"));
+  snprintf(run, sizeof run, "%s", check_path("run-of-config"));
+  snprintf(again, sizeof again, "%s", check_path("run-of-config-again"));
+  write_text(
+      file,
+      "{\"tasks\": [\"probe-padding\"], \"width\": 24, \"actor_width\": 8, \"batch\": 16, \"start\": 20,\n"
+      " \"steps\": 30, \"eval_interval\": 0, \"backend\": \"host\", \"quiet\": true, \"tau\": 0.5}");
+  run_brc(&r, NULL, "train --config %s --width 8 --run %s", file, run);
+  if (r.status) fail_msg("%s", r.err);
+  cJSON *o = config_of(run);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "width")) == 8);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "actor_width")) == 8);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "tau")) == 0.5);
+  assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "tasks")), 2);
+  cJSON_Delete(o);
+  // The run's own, with other tasks and one option changed.
+  run_brc(&r, NULL, "train probe-action --config %s/config.json --tau 0.25 --run %s", run, again);
+  if (r.status) fail_msg("%s", r.err);
+  o = config_of(again);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "width")) == 8);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "tau")) == 0.25);
+  assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(cJSON_GetObjectItem(o, "tasks"), 0)),
+                      "probe-action");
+  assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "tasks")), 1);
+  cJSON_Delete(o);
+  // A requeued job's file may be gone; beside a plain --resume there is none to give.
+  run_brc(&r, NULL, "train --config /no/such/file.json --run %s --resume auto", run);
+  if (r.status) fail_msg("%s", r.err);
+  snprintf(line, sizeof line, "train --config %s --resume %s", file, run);
+  expect(2, "--config cannot be given with --resume", line);
+  static const struct {
+    int status;
+    const char *text, *words;
+  } bad[] = {{1, "{\"widht\": 3}", "options.json: the key 'widht' is unknown; did you mean 'width'"},
+             {1, "{\"width\": \"many\"}", "options.json: the key 'width' must be a number"},
+             {1, "{\"quiet\": 1}", "options.json: the key 'quiet' must be true or false"},
+             {1, "{\"backend\": [1]}", "options.json: the key 'backend' must be a text"},
+             {1, "{\"width\": 0}", "options.json: the key 'width': option --width: 0 is outside"},
+             {1, "{\"width\": 8.5}", "options.json: the key 'width'"},
+             {1, "{\"actor_width\": 8, \"actor-width\": 9}", "the key 'actor_width' is there twice"},
+             {1, "{\"tasks\": \"probe-action\"}", "options.json: the key 'tasks' must be a list"},
+             {1, "{\"tasks\": [\"probe-actoin\"]}", "did you mean 'probe-action'"},
+             {1, "{\"width\": 8,\n\"depth\" 2}", "options.json, line 2: this is no JSON object"},
+             {1, "{\"width\": 8} {}", "options.json, line 1"},
+             {1, "[1]", "this is no JSON object"},
+             {2, "{\"width\": 8}", "no task is given"}};
+  snprintf(line, sizeof line, "train --config %s", file);
+  for (size_t i = 0; i < BRC_COUNT(bad); i++) {
+    write_text(file, bad[i].text);
+    expect(bad[i].status, bad[i].words, line);
+  }
+  expect(1, "/no/such/file.json", "train --config /no/such/file.json");
+}
+
 // Every cut and many single changed bytes of a golden case: an error that names the file or a comparison that fails, never a crash.
 static void test_hostile_case(void **state) {
   (void)state;
@@ -236,9 +309,9 @@ static void test_help(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_help),        cmocka_unit_test(test_bad_input),
-                                     cmocka_unit_test(test_no_opencl),   cmocka_unit_test(test_json),
-                                     cmocka_unit_test(test_run_folder),  cmocka_unit_test(test_dump),
-                                     cmocka_unit_test(test_hostile_case)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_help),       cmocka_unit_test(test_bad_input),
+                                     cmocka_unit_test(test_no_opencl),  cmocka_unit_test(test_json),
+                                     cmocka_unit_test(test_run_folder), cmocka_unit_test(test_config),
+                                     cmocka_unit_test(test_dump),       cmocka_unit_test(test_hostile_case)};
   return testing_finish(cmocka_run_group_tests_name("cli", tests, NULL, NULL));
 }

@@ -71,31 +71,57 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
   return st;
 }
 
-brc_status brc_run_read_config(const char *run, brc_train_config *c) {
-  char path[2 * BRC_TEXT];
-  snprintf(path, sizeof path, "%s/config.json", run);
+// What config.json tells beside tasks and options: a record, read by nobody here.
+static const char *const recorded[] = {"tasks",  "assets_fnv1a64", "target_entropy", "version", "device_name",
+                                       "driver", "mujoco",         "command_line",   NULL};
+
+// A file's JSON object. E_FORMAT with the file and the line.
+static brc_status read_object(const char *path, cJSON **out) {
   char *text;
   size_t bytes;
   brc_status st = brc_file_read(path, &text, &bytes);
-  if (st == BRC_E_NOT_FOUND) return brc_fail(st, "'%s' is no run folder: it has no config.json", run);
   if (st) return st;
-  cJSON *root = cJSON_ParseWithLength(text, bytes);
-  free(text);
-  const cJSON *tasks = cJSON_GetObjectItemCaseSensitive(root, "tasks"), *item;
-  if (!cJSON_IsObject(root) || !cJSON_IsArray(tasks)) {
+  const char *end = NULL;
+  cJSON *root = cJSON_ParseWithLengthOpts(text, bytes + 1, &end, true);
+  if (root && !cJSON_IsObject(root)) end = text;
+  if (!cJSON_IsObject(root)) {
+    size_t line = 1;
+    for (const char *c = text; c < end; c++) line += *c == '\n';
+    st = brc_fail(BRC_E_FORMAT, "%s, line %zu: this is no JSON object", path, line);
     cJSON_Delete(root);
-    return brc_fail(BRC_E_FORMAT, "%s is not a run's configuration (a JSON object with \"tasks\")", path);
+  } else {
+    *out = root;
   }
+  free(text);
+  return st;
+}
+
+brc_status brc_train_read_config(const char *path, brc_train_config *c) {
+  cJSON *root = NULL, *item;
+  brc_status st = read_object(path, &root);
+  if (st) return st;
+  const cJSON *tasks = cJSON_GetObjectItemCaseSensitive(root, "tasks");
   brc_option_set set = brc_train_option_set(c);
   brc_options_default(&set);
-  st = brc_options_from_json(&set, root);
-  if (st) brc_fail_prefix(st, "%s: ", path);
+  st = brc_options_from_json(&set, root, recorded);
   c->task_count = 0;
+  if (!st && tasks && !cJSON_IsArray(tasks))
+    st = brc_fail(BRC_E_FORMAT, "the key 'tasks' must be a list of texts");
   cJSON_ArrayForEach(item, tasks) {
-    if (!st && !cJSON_IsString(item)) st = brc_fail(BRC_E_FORMAT, "%s: a task is not a text", path);
+    if (!st && !cJSON_IsString(item)) st = brc_fail(BRC_E_FORMAT, "the key 'tasks' must be a list of texts");
     if (!st) st = brc_train_add_tasks(c, item->valuestring);
   }
   cJSON_Delete(root);
+  return st ? brc_fail_prefix(st, "%s: ", path) : BRC_OK;
+}
+
+brc_status brc_run_read_config(const char *run, brc_train_config *c) {
+  char path[2 * BRC_TEXT];
+  snprintf(path, sizeof path, "%s/config.json", run);
+  brc_status st = brc_train_read_config(path, c);
+  if (st == BRC_E_NOT_FOUND && !brc_path_exists(path))
+    return brc_fail(st, "'%s' is no run folder: it has no config.json", run);
+  if (!st && !c->task_count) st = brc_fail(BRC_E_FORMAT, "%s: the key 'tasks' is missing", path);
   snprintf(c->run, sizeof c->run, "%s", run);
   return st;
 }

@@ -47,6 +47,9 @@ brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device
 brc_precision brc_train_precision(const brc_train_config *c);  // of updates: what --precision says
 // Add the tasks that `name` stands for (a task or a benchmark).
 brc_status brc_train_add_tasks(brc_train_config *c, const char *name);
+// Tasks and options of a JSON file: {"tasks": ["walker-run"], "actor_width": 256, ...}, as a run's config.json is. Options that it
+// lacks have their defaults, tasks may be absent. E_FORMAT names the file and the line or key; E_NOT_FOUND the file or the task.
+brc_status brc_train_read_config(const char *path, brc_train_config *c);
 // Dimensions from the tasks, then every check of the whole. E_USAGE or E_VALUE names the option.
 brc_status brc_train_resolve(brc_train_config *c);
 
