@@ -39,6 +39,9 @@ static void test_bad_input(void **state) {
   expect(2, "tolerances are those of fp32", "verify --backend host --precision bf16 /dev/null");
   expect(1, "device", "train probe-action --backend host --device 7");
   expect(1, "no-such-provider", "verify --backend host --gemm no-such-provider /dev/null");
+  expect(1, "option --device: 'ab:cd' is no device of backend host",
+         "train probe-action --backend host --device ab:cd");
+  expect(1, "there is no such GPU for --backend auto", "train probe-action --backend auto --device 99");
   expect(2, "which file", "verify");
   expect(1, "/no/such/file.safetensors", "verify /no/such/file.safetensors --backend host");
   expect(1, "/dev/null", "verify /dev/null --backend host");
@@ -198,6 +201,22 @@ static void test_config(void **state) {
   assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(cJSON_GetObjectItem(o, "tasks"), 0)),
                       "probe-action");
   assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "tasks")), 1);
+  cJSON_Delete(o);
+  // Who computes is recorded, part by part.
+  run_brc(&r, NULL, "train --resume %s --steps 40", again);
+  if (r.status) fail_msg("%s", r.err);
+  o = config_of(again);
+  const cJSON *parts = cJSON_GetObjectItem(o, "parts"), *part = cJSON_GetArrayItem(parts, 1);
+  assert_int_equal(cJSON_GetArraySize(parts), 2);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(part, "step")) == 30);
+  assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(part, "backend")), "host");
+  static const char *const told[] = {"device", "driver", "version", "why"};
+  for (size_t i = 0; i < BRC_COUNT(told); i++)
+    assert_true(strlen(cJSON_GetStringValue(cJSON_GetObjectItem(part, told[i]))) > 0);
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "train --resume %s", again);  // nothing left to do: nothing to record
+  o = config_of(again);
+  assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "parts")), 2);
   cJSON_Delete(o);
   // A requeued job's file may be gone; beside a plain --resume there is none to give.
   run_brc(&r, NULL, "train --config /no/such/file.json --run %s --resume auto", run);

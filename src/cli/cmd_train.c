@@ -7,9 +7,10 @@
 static volatile int stop;
 static void on_signal(int sig) { stop = sig; }
 
-// Options that may stand beside --resume: they change neither the mathematics nor the device.
+// Options that may stand beside --resume: they do not change the mathematics.
 static bool may_resume_with(const char *given) {
-  static const char *const fine[] = {"steps", "threads", "quiet", "json", "run", "resume", "assets", NULL};
+  static const char *const fine[] = {"steps",  "threads", "quiet",  "json", "run", "resume",
+                                     "assets", "backend", "device", "gemm", NULL};
   char copy[BRC_TEXT];
   snprintf(copy, sizeof copy, "%s", given);
   for (char *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
@@ -18,7 +19,7 @@ static bool may_resume_with(const char *given) {
     if (fine[i]) continue;
     brc_fail(BRC_E_USAGE,
              "option --%s cannot be given with --resume: the run's own config.json decides (only --steps, "
-             "--threads and reporting options can)",
+             "--threads, the device and reporting options can)",
              word);
     return false;
   }
@@ -53,6 +54,13 @@ static brc_status read_resumed(brc_train_config *c, const char *run, const char 
   if (brc_option_given(given, "steps")) c->steps = was.steps;
   if (brc_option_given(given, "threads")) c->threads = was.threads;
   if (brc_option_given(given, "assets")) memcpy(c->assets, was.assets, sizeof c->assets);
+  if (brc_option_given(given, "backend") && strcmp(was.backend, "auto") && strcmp(was.backend, c->backend)) {
+    memcpy(c->backend, was.backend, sizeof c->backend);
+    strcpy(c->device, "auto");  // numbers and providers are each backend's own
+    *c->gemm = 0;
+  }
+  if (brc_option_given(given, "device")) memcpy(c->device, was.device, sizeof c->device);
+  if (brc_option_given(given, "gemm")) memcpy(c->gemm, was.gemm, sizeof c->gemm);
   return BRC_OK;
 }
 
@@ -132,12 +140,16 @@ brc_status brc_cmd_train(int argc, char **argv) {
   brc_trainer *t;
   st = brc_trainer_create(&t, &c);
   if (st) return st;
+  if (!c.quiet && *t->device->why)
+    fprintf(stderr, "brc: takes %s device %d, %s\n", t->device->backend->name, t->device->info.index,
+            t->device->why);
   if (!c.quiet)
     fprintf(stderr, "brc: %zu task%s on %s (%s), run %s\n", c.task_count, c.task_count > 1 ? "s" : "",
             t->device->info.name, t->device->backend->name, c.run);
   if (going_on && brc_checkpoint_exists(c.run)) {
     st = brc_checkpoint_load(t);
     if (!st && t->loop.step < (uint64_t)c.steps) st = brc_run_rewind(t);
+    if (!st && t->loop.step < (uint64_t)c.steps) st = brc_run_add_part(t);
   } else {
     if (!going_on) st = brc_run_create(t, brc_main_argc, brc_main_argv);
     if (!st) st = brc_run_rewind(t);  // a run that died before its first checkpoint starts anew

@@ -110,7 +110,9 @@ brc_status brc_checkpoint_open(const char *run, brc_st_file **out);
 brc_status brc_checkpoint_load_agent(brc_agent *agent, const char *run, uint64_t *step);
 
 //------------------------ 5. Run folder -----------------------------------------
-brc_status brc_run_create(brc_trainer *t, int argc, char **argv);      // config.json
+brc_status brc_run_create(brc_trainer *t, int argc, char **argv);  // config.json
+// Append to config.json's "parts" who computes from the loaded step on; tells on stderr what differs from the part before.
+brc_status brc_run_add_part(brc_trainer *t);
 brc_status brc_run_read_config(const char *run, brc_train_config *c);  // tasks and options of config.json
 bool brc_run_exists(const char *run);
 brc_status brc_run_rewind(brc_trainer *t);  // drop log rows behind the checkpoint, here or in the next events
