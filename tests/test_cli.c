@@ -5,9 +5,14 @@
 #include "base/file.h"
 #include "base/safetensors.h"
 #include <cjson/cJSON.h>
+#include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static run_result r;
@@ -247,6 +252,104 @@ static void test_config(void **state) {
   expect(1, "/no/such/file.json", "train --config /no/such/file.json");
 }
 
+static double number_at(const cJSON *o, const char *part, const char *name) {
+  const cJSON *x = cJSON_GetObjectItem(part ? cJSON_GetObjectItem(o, part) : o, name);
+  if (!cJSON_IsNumber(x)) fail_msg("no number %s/%s", part ? part : "", name);
+  return x->valuedouble;
+}
+
+static double file_bytes(const char *run, const char *name) {
+  char path[8600];
+  struct stat s;
+  snprintf(path, sizeof path, "%s/%s", run, name);
+  if (stat(path, &s)) fail_msg("%s is missing", path);
+  return (double)s.st_size;
+}
+
+// Most memory that the child ended last held, in bytes, without what a run of the smallest size holds.
+static double run_resident(const char *line) {
+  struct rusage u;
+  pid_t pid = run_start("%s", line);
+  int s;
+  if (wait4(pid, &s, 0, &u) != pid || s) fail_msg("brc %s: status %d", line, s);
+  return 1024.0 * (double)u.ru_maxrss;
+}
+
+// What --dry-run predicts, beside what the same run then takes.
+static void test_dry_run(void **state) {
+  (void)state;
+  char run[4096], line[9000], words[8192];
+  snprintf(run, sizeof run, "%s", check_path("dry"));
+  // Memory: networks large enough to stand out. The bounds are those of what is not predicted: libraries, threads, huge pages.
+  static const char big[] =
+      "train probe-padding --backend host --width 768 --actor-width 256 --batch 256 --start 200 --steps 202 "
+      "--capacity 100000 --eval-interval 0 --log-interval 100000 --quiet";
+  static const char small[] =
+      "train probe-padding --backend host --width 8 --actor-width 8 --batch 8 --start 200 --steps 202 "
+      "--capacity 10 --eval-interval 0 --log-interval 100000 --quiet";
+  run_brc(&r, NULL, "%s --run %s --dry-run --json", big, run);
+  if (r.status) fail_msg("%s", r.err);
+  cJSON *o = parse_line(r.out);
+  assert_int_not_equal(access(run, F_OK), 0);  // no run folder
+  snprintf(line, sizeof line, "%s --run %s", big, run);
+  snprintf(words, sizeof words, "%s --run %s-small", small, run);
+  const double base = run_resident(words), took = run_resident(line) - base,
+               said = number_at(o, "device_memory", "total") + number_at(o, "host_memory", "replay") +
+                      number_at(o, "host_memory", "saving");
+  printf("  memory: predicted %.1f MB, taken %.1f MB beside the %.1f MB of a tiny run\n", said * 1e-6,
+         took * 1e-6, base * 1e-6);
+#ifndef __SANITIZE_ADDRESS__  // whose own memory is many times ours
+  if (!(took > 0.8 * said && took < 1.25 * said)) fail_msg("predicted %g bytes, taken %g", said, took);
+#endif
+  assert_true(number_at(o, "parameters", "critic") > 4.5e6);  // 2 members, 4 products of 768 x 768
+  assert_true(number_at(o, "host_memory", "total") >= said);
+  const double state_said = number_at(o, "disk", "state"),
+               state_took = file_bytes(run, "checkpoint/state.safetensors");
+  if (fabs(state_said - state_took) > 0.01 * state_took)
+    fail_msg("state: predicted %g bytes, written %g", state_said, state_took);
+  assert_true(number_at(o, "seconds", "total") > 0 &&
+              number_at(o, "seconds", "update") > number_at(o, "seconds", "act"));
+  cJSON_Delete(o);
+
+  // Disk, with a ring that has come round and logs of some rows.
+  static const char logs[] =
+      "train probe-padding probe-truncated --backend host --width 8 --actor-width 8 --batch 8 --start 4400 "
+      "--steps 4500 "
+      "--capacity 64 --eval-interval 100 --eval-episodes 1 --log-interval 50 --utd 1 --quiet";
+  run_brc(&r, NULL, "%s --run %s-logs --dry-run --json", logs, run);
+  if (r.status) fail_msg("%s", r.err);
+  o = parse_line(r.out);
+  snprintf(words, sizeof words, "%s-logs", run);
+  run_brc(&r, NULL, "%s --run %s", logs, words);
+  if (r.status) fail_msg("%s", r.err);
+  double written = file_bytes(words, "log.csv") + file_bytes(words, "train.csv");
+  DIR *folder = opendir(words);
+  for (struct dirent *e; (e = readdir(folder));)
+    if (!strncmp(e->d_name, "events.", 7)) written += file_bytes(words, e->d_name);
+  closedir(folder);
+  printf("  logs: predicted %.0f bytes, written %.0f\n", number_at(o, "disk", "logs"), written);
+  // Before learning many fields are empty; the rest is how many digits a number has.
+  assert_true(number_at(o, "disk", "logs") < 3 * written && number_at(o, "disk", "logs") > 0.8 * written);
+  assert_true(number_at(o, "disk", "replay") == file_bytes(words, "checkpoint/replay.bin"));
+  // A run may go on as far as its plan says.
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "train --resume %s --dry-run", words);
+  if (r.status) fail_msg("%s", r.err);
+  if (!strstr(r.out, "4500 steps: ")) fail_msg("%s", r.out);
+
+  // What does not fit is named, with what to lower; the numbers are told all the same, as one object where asked for.
+  expect(1, "lower --width", "train probe-action --backend host --dry-run --width 16384");
+  expect(
+      1, "lower --batch",
+      "train probe-padding --backend host --dry-run --batch 1000000 --start 1000000 --width 512 --atoms 4096");
+  expect(1, "lower --capacity",
+         "train probe-action --backend host --dry-run --width 8 --batch 8 --capacity 4e9 --steps 4e9 --json");
+  o = parse_line(r.out);
+  assert_true(cJSON_IsFalse(cJSON_GetObjectItem(o, "fits")) &&
+              cJSON_IsNull(cJSON_GetObjectItem(cJSON_GetObjectItem(o, "seconds"), "total")));
+  cJSON_Delete(o);
+}
+
 // Every cut and many single changed bytes of a golden case: an error that names the file or a comparison that fails, never a crash.
 static void test_hostile_case(void **state) {
   (void)state;
@@ -328,9 +431,9 @@ static void test_help(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_help),       cmocka_unit_test(test_bad_input),
-                                     cmocka_unit_test(test_no_opencl),  cmocka_unit_test(test_json),
-                                     cmocka_unit_test(test_run_folder), cmocka_unit_test(test_config),
-                                     cmocka_unit_test(test_dump),       cmocka_unit_test(test_hostile_case)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_help),    cmocka_unit_test(test_bad_input),  cmocka_unit_test(test_no_opencl),
+      cmocka_unit_test(test_json),    cmocka_unit_test(test_run_folder), cmocka_unit_test(test_config),
+      cmocka_unit_test(test_dry_run), cmocka_unit_test(test_dump),       cmocka_unit_test(test_hostile_case)};
   return testing_finish(cmocka_run_group_tests_name("cli", tests, NULL, NULL));
 }

@@ -427,6 +427,63 @@ static void test_precisions(void **state) {
   free(exact);
 }
 
+// What is allocated on a device, counted where it is asked for: buffers, and the arenas of compiled programs.
+static brc_backend counting;
+static uint64_t counted;
+static const brc_backend *counted_backend;
+static brc_status count_alloc(brc_device *d, const char *name, uint64_t elements, brc_buffer **out) {
+  counted += elements * 4;
+  return counted_backend->alloc(d, name, elements, out);
+}
+static brc_status count_compile(brc_device *d, const brc_program *p, brc_exec **out) {
+  counted += p->arena_elements * 4;
+  return counted_backend->compile(d, p, out);
+}
+
+// The memory that --dry-run predicts is what a run's networks then ask the device for, to the byte.
+static void test_memory_plan(void **state) {
+  (void)state;
+  static const char *const lines[] = {
+      "probe-padding --width 33 --actor-width 20 --batch 48 --start 100 --eval-episodes 3",
+      "probe-action --width 64 --ensemble 3 --depth 1 --batch 16 --start 100 --normalizer paper"};
+  static brc_train_config c;
+  for (size_t i = 0; i < BRC_COUNT(lines); i++) {
+    configure(&c, lines[i]);
+    const uint32_t tasks = (uint32_t)c.task_count, eval = tasks * (uint32_t)c.eval_episodes;
+    const bool paper = !strcmp(c.normalizer, "paper");
+    const brc_agent_flags flags = {.taps = paper};
+    brc_agent_memory m;
+    check_ok(brc_agent_memory_of(&c.agent, flags, tasks, paper, eval, &m));
+    brc_device *d;
+    check_ok(brc_device_open(&d, "host", 0, NULL));
+    counted_backend = d->backend;
+    counting = *d->backend;
+    counting.alloc = count_alloc;
+    counting.compile = count_compile;
+    d->backend = &counting;
+    counted = 0;
+    brc_agent *a;
+    brc_actor *actors[3] = {NULL, NULL, NULL};
+    brc_batch b;
+    double metrics[BRC_METRIC_COUNT];
+    check_ok(brc_agent_create(&a, &c.agent, d, flags));
+    check_ok(brc_actor_create(&actors[0], a, tasks, BRC_ACT_SAMPLE, false));
+    if (paper) check_ok(brc_actor_create(&actors[1], a, tasks, BRC_ACT_SAMPLE, true));
+    check_ok(brc_actor_create(&actors[2], a, eval, BRC_ACT_MEAN, false));
+    check_ok(brc_batch_create(a, BRC_INSPECT_ROWS, &b));
+    check_ok(brc_agent_inspect(a, &b, 0, metrics));
+    if (counted != brc_agent_memory_total(&m))
+      fail_msg("%s: predicted %llu bytes, allocated %llu", lines[i],
+               (unsigned long long)brc_agent_memory_total(&m), (unsigned long long)counted);
+    assert_true(counted > 100000);
+    brc_batch_free(&b);
+    for (int k = 0; k < 3; k++) brc_actor_free(actors[k]);
+    brc_agent_free(a);
+    d->backend = counted_backend;
+    brc_device_close(d);
+  }
+}
+
 // A fresh network: K'K = gain² I within 1e-5, members independent, embedding N(0, 1/32).
 static void test_init(void **state) {
   (void)state;
@@ -480,16 +537,13 @@ static void test_init(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),
-                                     cmocka_unit_test(test_taps),
-                                     cmocka_unit_test(test_precisions),
-                                     cmocka_unit_test(test_probes),
-                                     cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_stop),
-                                     cmocka_unit_test(test_resume),
-                                     cmocka_unit_test(test_divergence),
-                                     cmocka_unit_test(test_rows_file_is_whole),
-                                     cmocka_unit_test(test_evaluation)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_init),        cmocka_unit_test(test_taps),
+      cmocka_unit_test(test_memory_plan), cmocka_unit_test(test_precisions),
+      cmocka_unit_test(test_probes),      cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_stop),        cmocka_unit_test(test_resume),
+      cmocka_unit_test(test_divergence),  cmocka_unit_test(test_rows_file_is_whole),
+      cmocka_unit_test(test_evaluation)};
   setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
   return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
 }

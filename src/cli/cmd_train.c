@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "cli/dry_run.h"
 #include "train/train.h"
 #include <signal.h>
 #include <stdlib.h>
@@ -9,8 +10,8 @@ static void on_signal(int sig) { stop = sig; }
 
 // Options that may stand beside --resume: they do not change the mathematics.
 static bool may_resume_with(const char *given) {
-  static const char *const fine[] = {"steps",  "threads", "quiet",  "json", "run", "resume",
-                                     "assets", "backend", "device", "gemm", NULL};
+  static const char *const fine[] = {"steps",  "threads", "quiet",  "json", "run",     "resume",
+                                     "assets", "backend", "device", "gemm", "dry-run", NULL};
   char copy[BRC_TEXT];
   snprintf(copy, sizeof copy, "%s", given);
   for (char *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
@@ -67,12 +68,15 @@ static brc_status read_resumed(brc_train_config *c, const char *run, const char 
 // What stands beside the tables of training: for this command alone, not in config.json.
 typedef struct train_command {
   char resume[BRC_TEXT], config[BRC_TEXT];
+  bool dry_run;
 } train_command;
 static const brc_option command_rows[] = {
     {"config", BRC_OPT_TEXT, offsetof(train_command, config), 0, 0, "", NULL,
      "JSON file with tasks and options, as a run's config.json; what is given here goes before it"},
     {"resume", BRC_OPT_TEXT, offsetof(train_command, resume), 0, 0, "", NULL,
-     "run folder to go on with; auto with --run: start or go on"}};
+     "run folder to go on with; auto with --run: start or go on"},
+    {"dry-run", BRC_OPT_FLAG, offsetof(train_command, dry_run), 0, 0, "false", NULL,
+     "only tell what the run would take: memory, disk, time"}};
 
 // The words of the command line over those of --config.
 static brc_status read_words(brc_option_set *set, brc_train_config *c, train_command *o, int argc, char **argv,
@@ -131,7 +135,7 @@ brc_status brc_cmd_train(int argc, char **argv) {
   if (!st && !going_on && brc_run_exists(c.run))
     st = brc_fail(BRC_E_USAGE, "'%s' already holds a run; go on with --resume %s, or give another --run", c.run,
                   c.run);
-  if (st) return st;
+  if (st || o.dry_run) return st ? st : brc_cli_dry_run(&c);
 
   struct sigaction action = {.sa_handler = on_signal};
   sigaction(SIGINT, &action, NULL);
@@ -141,7 +145,7 @@ brc_status brc_cmd_train(int argc, char **argv) {
   st = brc_trainer_create(&t, &c);
   if (st) return st;
   if (!c.quiet && *t->device->why)
-    fprintf(stderr, "brc: takes %s device %d, %s\n", t->device->backend->name, t->device->info.index,
+    fprintf(stderr, "brc: takes %s device %d: %s\n", t->device->backend->name, t->device->info.index,
             t->device->why);
   if (!c.quiet)
     fprintf(stderr, "brc: %zu task%s on %s (%s), run %s\n", c.task_count, c.task_count > 1 ? "s" : "",

@@ -78,6 +78,12 @@ brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device
   return st;
 }
 
+// From the capacity alone: the files' layout must not depend on the interval. With a longer interval the replay asks for a checkpoint
+// before it is due (brc_replay_must_save).
+uint32_t brc_train_replay_slack(const brc_train_config *c) {
+  return (uint32_t)(c->capacity / 16 > 4096 ? c->capacity / 16 : 4096);
+}
+
 brc_status brc_train_add_tasks(brc_train_config *c, const char *name) {
   return brc_env_resolve(name, c->tasks, BRC_COUNT(c->tasks), &c->task_count);
 }
@@ -172,12 +178,9 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
   if (!st) st = brc_pool_create(&t->pool, (int)config->threads);
   if (!st) st = brc_open_device(&t->config, t->pool, &t->device);
   if (!st) st = brc_env_pool_create(&t->envs, t->config.tasks, n, a->seed, &t->assets, t->pool);
-  // Rows between two checkpoints, from the capacity alone: the files' layout must not depend on the interval. With a longer
-  // interval the replay asks for a checkpoint before it is due (brc_replay_must_save).
-  uint32_t slack = (uint32_t)(config->capacity / 16 > 4096 ? config->capacity / 16 : 4096);
   if (!st)
     st = brc_replay_create(&t->replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim,
-                           (uint32_t)config->capacity, slack);
+                           (uint32_t)config->capacity, brc_train_replay_slack(config));
   bool paper = !strcmp(config->normalizer, "paper");
   if (!st)
     st = brc_normalizer_create(

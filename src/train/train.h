@@ -45,6 +45,7 @@ brc_option_set brc_train_option_set(brc_train_config *c);
 // Backend, device, threads, GEMM provider and precision of a configuration.
 brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out);
 brc_precision brc_train_precision(const brc_train_config *c);  // of updates: what --precision says
+uint32_t brc_train_replay_slack(const brc_train_config *c);    // rows of the replay between two checkpoints
 // Add the tasks that `name` stands for (a task or a benchmark).
 brc_status brc_train_add_tasks(brc_train_config *c, const char *name);
 // Tasks and options of a JSON file: {"tasks": ["walker-run"], "actor_width": 256, ...}, as a run's config.json is. Options that it
