@@ -43,36 +43,12 @@ void brc_uuid_text(const uint8_t u[16], char out[40]) {
            u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
 }
 
-// The index of a backend's n-th GPU that can be used, or -1.
-static int find_gpu(const brc_backend *b, int n) {
-  brc_device_info info[64];
-  size_t count = 0;
-  if (b->list(info, BRC_COUNT(info), &count)) return -1;
-  for (size_t i = 0; i < count && i < BRC_COUNT(info); i++)
-    if (!info[i].is_cpu && info[i].precisions && n-- == 0) return (int)i;
-  return -1;
-}
-
 brc_status brc_device_open(brc_device **out, const char *backend, int index,
                            const brc_device_options *options) {
-  const brc_backend *b = NULL;
-  if (!strcmp(backend, "auto")) {
-    for (size_t i = 1; brc_backends[i]; i++) {
-      const int gpu = find_gpu(brc_backends[i], index);
-      if (gpu >= 0) return brc_backends[i]->open(out, gpu, options);
-      if (index && find_gpu(brc_backends[i], 0) >= 0)
-        return brc_fail(BRC_E_NOT_FOUND, "backend %s has no GPU number %d (brc devices lists them)",
-                        brc_backends[i]->name, index);
-    }
-    b = &brc_backend_host;
-  } else {
-    b = brc_backend_find(backend);
-  }
-  if (b) return b->open(out, index, options);
-  char have[128] = "auto";
-  for (size_t i = 0; brc_backends[i]; i++)
-    snprintf(have + strlen(have), sizeof have - strlen(have), ", %s", brc_backends[i]->name);
-  return brc_fail(BRC_E_NOT_FOUND, "backend '%s' is not in this build; there are: %s", backend, have);
+  const brc_backend *b = brc_backend_find(backend);
+  *out = NULL;
+  return b ? b->open(out, index, options)
+           : brc_fail(BRC_E_NOT_FOUND, "backend '%s' is not in this build", backend);
 }
 
 void brc_device_close(brc_device *d) {

@@ -32,6 +32,7 @@ typedef struct brc_backend brc_backend;
 typedef struct brc_device {
   const brc_backend *backend;
   brc_device_info info;
+  char why[640];  // why this one was chosen, by whoever chose; empty: it was asked for
 } brc_device;
 typedef struct brc_buffer brc_buffer;  // opaque, per backend
 typedef struct brc_exec brc_exec;      // a compiled program, opaque, per backend
@@ -90,8 +91,7 @@ bool brc_env_is_one(const char *name);  // is this environment variable "1"?
 bool brc_emulate_precision(void);
 
 //------------------------ 3. Helpers on top ------------------------------------
-// Open by name; backend "auto": `index` counts the GPUs of the OpenCL backend, or of the Vulkan backend if OpenCL has none, and
-// the host is taken without a GPU. Unknown backend, absent device: E_NOT_FOUND with what there is.
+// Open by name (grant.h finds what is meant by "auto"). Unknown backend, absent device: E_NOT_FOUND.
 brc_status brc_device_open(brc_device **out, const char *backend, int index, const brc_device_options *options);
 void brc_device_close(brc_device *d);
 brc_status brc_storage_alloc(brc_device *d, brc_storage *s);

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backends/grant.h"
 #include "base/file.h"
 #include "base/philox.h"
 #include "base/pool.h"
@@ -903,8 +904,151 @@ static void test_normal_bits(void **state) {
   assert_int_equal(sum, 0x1dad9aee1ccb5523ull);
 }
 
+//------------------------ Granted devices ------------------------------------------
+// A machine with cards of three vendors, seen by two backends: OpenCL in the drivers' order, Vulkan in another one and with PoCL's
+// counterpart. B is what OpenCL's drivers show without a grant.
+#define CARD(backend_, index_, vendor_, pci_, uuid_, gib)                                                \
+  {                                                                                                      \
+    .backend = backend_, .index = index_, .name = "card", .vendor = vendor_, .pci = pci_, .uuid = uuid_, \
+    .memory_bytes = (uint64_t)(gib) << 30, .precisions = 1                                               \
+  }
+#define CPU(backend_, index_)                                                                      \
+  {                                                                                                \
+    .backend = backend_, .index = index_, .name = "cpu", .vendor = "GenuineIntel", .is_cpu = true, \
+    .precisions = 1                                                                                \
+  }
+static const char u0[] = "aaaa0000-0000-0000-0000-000000000000", u1[] = "aaaa1111-0000-0000-0000-000000000000",
+                  u2[] = "bbbb2222-0000-0000-0000-000000000000";
+static const brc_device_info machine[] = {
+    CARD("opencl", 0, "NVIDIA Corporation", "0000:c1:00.0", "bbbb2222-0000-0000-0000-000000000000", 80),
+    CARD("opencl", 1, "NVIDIA Corporation", "0000:3b:00.0", "aaaa0000-0000-0000-0000-000000000000", 24),
+    CARD("opencl", 2, "NVIDIA Corporation", "0000:5e:00.0", "aaaa1111-0000-0000-0000-000000000000", 24),
+    CARD("opencl", 3, "Advanced Micro Devices, Inc.", "0000:83:00.0", "", 64),
+    CARD("opencl", 4, "Advanced Micro Devices, Inc.", "0000:03:00.0", "", 64),
+    CPU("opencl", 5),
+    CARD("opencl", 6, "Intel(R) Corporation", "0000:9a:00.0", "", 16),
+    CARD("vulkan", 0, "AMD", "0000:03:00.0", "00000000-0300-0000-0000-000000000000", 64),
+    CARD("vulkan", 1, "NVIDIA", "0000:3b:00.0", "aaaa0000-0000-0000-0000-000000000000", 24),
+    CARD("vulkan", 2, "NVIDIA", "0000:5e:00.0", "aaaa1111-0000-0000-0000-000000000000", 24),
+    CARD("vulkan", 3, "AMD", "0000:83:00.0", "00000000-8300-0000-0000-000000000000", 64),
+    CARD("vulkan", 4, "NVIDIA", "0000:c1:00.0", "bbbb2222-0000-0000-0000-000000000000", 80),
+    CARD("vulkan", 5, "Intel", "0000:9a:00.0", "00000000-9a00-0000-0000-000000000000", 16),
+    CPU("vulkan", 6)};
+
+// What is picked of these devices when the environment holds "NAME=VALUE;NAME=VALUE".
+static int pick(const brc_device_info *d, size_t count, const char *environment, const char *backend, int nth,
+                char why[640]) {
+  static const char *const names[] = {
+#define X(name, vendor) #name,
+      BRC_GRANTS(X)
+#undef X
+  };
+  char copy[512], *rest = NULL;
+  brc_grants g = {{NULL}};
+  snprintf(copy, sizeof copy, "%s", environment);
+  for (char *e = strtok_r(copy, ";", &rest); e; e = strtok_r(NULL, ";", &rest)) {
+    char *value = strchr(e, '=');
+    *value++ = 0;
+    size_t i = 0;
+    while (strcmp(names[i], e)) i++;
+    g.value[i] = value;
+  }
+  return brc_device_pick(d, count, &g, backend, nth, why, 640);
+}
+
+static void test_grants(void **state) {
+  (void)state;
+  static const struct {
+    const char *environment, *backend;
+    int nth, want;  // position in `machine`, -1: none
+    const char *why;
+  } cases[] = {
+      {"", NULL, -1, 0, "most memory; no scheduler granted any"},
+      {"", "vulkan", -1, 11, "most memory"},
+      {"", NULL, 1, 1, "number 1 of 6 GPUs"},
+      {"", NULL, 6, -1, "there are fewer GPUs"},
+      // Indices count in PCI order: 3b, 5e, c1.
+      {"CUDA_VISIBLE_DEVICES=1", NULL, -1, 2, "the only GPU granted by CUDA_VISIBLE_DEVICES=1"},
+      {"CUDA_VISIBLE_DEVICES=1", "vulkan", -1, 9, "CUDA_VISIBLE_DEVICES=1"},
+      {"CUDA_VISIBLE_DEVICES=0,1", NULL, -1, 1, "the one of 2 GPUs with most memory granted by"},
+      {"CUDA_VISIBLE_DEVICES=1,0", NULL, -1, 2, NULL},
+      {"CUDA_VISIBLE_DEVICES=1,0", "vulkan", 1, 8, NULL},
+      {"CUDA_VISIBLE_DEVICES=0,2", "vulkan", -1, 11, NULL},
+      {"CUDA_VISIBLE_DEVICES= 1 , 2", "vulkan", 0, 9, NULL},
+      {"CUDA_VISIBLE_DEVICES=0,-1,2", "vulkan", 1, -1, "grants fewer"},
+      {"CUDA_VISIBLE_DEVICES=GPU-bbbb2222-0000-0000-0000-000000000000", NULL, -1, 0, NULL},
+      {"CUDA_VISIBLE_DEVICES=GPU-aaaa11", "vulkan", -1, 9, NULL},
+      {"CUDA_VISIBLE_DEVICES=0000:5E:00.0", "vulkan", -1, 9, NULL},
+      // None: no other vendor's card is taken for it, and no CPU by "auto".
+      {"CUDA_VISIBLE_DEVICES=", NULL, -1, -1, "CUDA_VISIBLE_DEVICES= grants none"},
+      {"CUDA_VISIBLE_DEVICES=-1", NULL, -1, -1, NULL},
+      {"CUDA_VISIBLE_DEVICES=NoDevFiles", NULL, -1, -1, NULL},
+      {"NVIDIA_VISIBLE_DEVICES=void", "opencl", -1, 5, NULL},
+      {"CUDA_VISIBLE_DEVICES=7", NULL, -1, -1, NULL},
+      // A container's list, then CUDA's within it; both in the numbering of the machine.
+      {"NVIDIA_VISIBLE_DEVICES=all", NULL, -1, 0, NULL},
+      {"NVIDIA_VISIBLE_DEVICES=1,2;CUDA_VISIBLE_DEVICES=0", NULL, -1, 2, NULL},
+      {"NVIDIA_VISIBLE_DEVICES=2;CUDA_VISIBLE_DEVICES=2", NULL, -1, 0, NULL},
+      {"NVIDIA_VISIBLE_DEVICES=0;CUDA_VISIBLE_DEVICES=GPU-bbbb2222", NULL, -1, -1, NULL},
+      // AMD's, in PCI order 03, 83; Intel's with a part of a device.
+      {"ROCR_VISIBLE_DEVICES=1", NULL, -1, 3, "ROCR_VISIBLE_DEVICES=1"},
+      {"ROCR_VISIBLE_DEVICES=0", "vulkan", -1, 7, NULL},
+      {"ROCR_VISIBLE_DEVICES=1;HIP_VISIBLE_DEVICES=0", NULL, -1, 3, NULL},
+      {"ROCR_VISIBLE_DEVICES=1;GPU_DEVICE_ORDINAL=1", NULL, -1, 3, NULL},
+      {"GPU_DEVICE_ORDINAL=0", NULL, -1, 4, NULL},
+      {"ZE_AFFINITY_MASK=0.1", NULL, -1, 6, NULL},
+      {"ZE_AFFINITY_MASK=0", "vulkan", -1, 12, NULL},
+      // Of two vendors at once.
+      {"CUDA_VISIBLE_DEVICES=0;ROCR_VISIBLE_DEVICES=0", NULL, -1, 4, NULL},
+      {"CUDA_VISIBLE_DEVICES=0;ROCR_VISIBLE_DEVICES=0", NULL, 0, 1, NULL},
+  };
+  for (size_t i = 0; i < BRC_COUNT(cases); i++) {
+    char why[640] = "";
+    int got = pick(machine, BRC_COUNT(machine), cases[i].environment, cases[i].backend, cases[i].nth, why);
+    if (got != cases[i].want || (cases[i].why && !strstr(why, cases[i].why)))
+      fail_msg("case %zu, '%s', %s, %d: picked %d, expected %d (%s); says '%s'", i, cases[i].environment,
+               cases[i].backend ? cases[i].backend : "auto", cases[i].nth, got, cases[i].want,
+               cases[i].why ? cases[i].why : "", why);
+  }
+  // OpenCL alone, whose driver has hidden all but the granted card: it is that one, whatever its number on the machine.
+  char why[640];
+  assert_int_equal(pick(machine + 2, 1, "CUDA_VISIBLE_DEVICES=2", NULL, -1, why), 0);
+  assert_int_equal(pick(machine + 1, 2, "CUDA_VISIBLE_DEVICES=1,2", NULL, 1, why), 1);
+  assert_int_equal(pick(machine + 1, 2, "NVIDIA_VISIBLE_DEVICES=GPU-ffff,GPU-eeee", NULL, -1, why), 0);
+  // Cards without address and UUID: by their number where no other is seen, else only where all are granted.
+  brc_device_info nameless[] = {
+      CARD("opencl", 0, "NVIDIA Corporation", "", "", 8), CARD("opencl", 1, "NVIDIA Corporation", "", "", 8),
+      CARD("vulkan", 0, "NVIDIA", "0000:3b:00.0", "", 8), CARD("vulkan", 1, "NVIDIA", "0000:5e:00.0", "", 8)};
+  assert_int_equal(pick(nameless, 2, "CUDA_VISIBLE_DEVICES=1", NULL, -1, why), 1);
+  assert_int_equal(pick(nameless, 4, "CUDA_VISIBLE_DEVICES=1", NULL, -1, why), 3);
+  assert_int_equal(pick(nameless, 4, "CUDA_VISIBLE_DEVICES=0,1", NULL, -1, why), 0);
+  // A card that cannot be used is not taken.
+  nameless[0].precisions = 0;
+  assert_int_equal(pick(nameless, 2, "", NULL, -1, why), 1);
+  assert_int_equal(pick(NULL, 0, "", NULL, -1, why), -1);
+  assert_string_equal(why, "there is no GPU");
+}
+
+static void test_device_names(void **state) {
+  (void)state;
+  const size_t n = BRC_COUNT(machine);
+  assert_int_equal(brc_device_match(machine, n, NULL, "0000:5E:00.0"), 2);
+  assert_int_equal(brc_device_match(machine, n, "vulkan", "5e:00.0"), 9);
+  assert_int_equal(brc_device_match(machine, n, "vulkan", "00000000:5E:00.0"), 9);  // as nvidia-smi writes it
+  assert_int_equal(brc_device_match(machine, n, "vulkan", u2), 11);
+  assert_int_equal(brc_device_match(machine, n, "opencl", "GPU-AAAA0000"), 1);
+  assert_int_equal(brc_device_match(machine, n, "opencl", u0), 1);
+  assert_int_equal(brc_device_match(machine, n, NULL, u1), 2);
+  assert_int_equal(brc_device_match(machine, n, "opencl", "aaaa"), -2);
+  assert_int_equal(brc_device_match(machine, n, "opencl", "aaa"), -1);
+  assert_int_equal(brc_device_match(machine, n, NULL, "0000:5e:00.1"), -1);
+  assert_int_equal(brc_device_match(machine, n, NULL, "no such"), -1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_grants),
+      cmocka_unit_test(test_device_names),
       cmocka_unit_test(test_fail_stores_the_sentence),
       cmocka_unit_test(test_sentences_are_per_thread),
       cmocka_unit_test(test_status_texts),

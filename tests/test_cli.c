@@ -5,10 +5,15 @@
 #include "base/file.h"
 #include "base/safetensors.h"
 #include <cjson/cJSON.h>
+#include <dirent.h>
+#include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static run_result r;
@@ -40,6 +45,9 @@ static void test_bad_input(void **state) {
   expect(2, "tolerances are those of fp32", "verify --backend host --precision bf16 /dev/null");
   expect(1, "device", "train probe-action --backend host --device 7");
   expect(1, "no-such-provider", "verify --backend host --gemm no-such-provider /dev/null");
+  expect(1, "option --device: 'ab:cd' is no device of backend host",
+         "train probe-action --backend host --device ab:cd");
+  expect(1, "there is no such GPU for --backend auto", "train probe-action --backend auto --device 99");
   expect(2, "which file", "verify");
   expect(1, "/no/such/file.safetensors", "verify /no/such/file.safetensors --backend host");
   expect(1, "/dev/null", "verify /dev/null --backend host");
@@ -154,6 +162,193 @@ static void test_run_folder(void **state) {
   run_brc(&r, NULL, "train --resume %s --steps 90", run);
   assert_int_equal(r.status, 1);
   if (!strstr(r.err, "state.safetensors")) fail_msg("%s", r.err);
+}
+
+static void write_text(const char *path, const char *text) {
+  check_ok(brc_file_write_all(path, text, strlen(text)));
+}
+
+static cJSON *config_of(const char *run) {
+  char path[4200], *text;
+  size_t n;
+  snprintf(path, sizeof path, "%s/config.json", run);
+  check_ok(brc_file_read(path, &text, &n));
+  cJSON *o = cJSON_Parse(text);
+  free(text);
+  assert_non_null(o);
+  return o;
+}
+
+// A file of options and tasks; the command line goes before it, and a run's config.json is such a file.
+static void test_config(void **state) {
+  (void)state;
+  char file[4096], run[4096], again[4096], line[9000];
+  snprintf(file, sizeof file, "%s", check_path("options.json"));
+  snprintf(run, sizeof run, "%s", check_path("run-of-config"));
+  snprintf(again, sizeof again, "%s", check_path("run-of-config-again"));
+  write_text(
+      file,
+      "{\"tasks\": [\"probe-padding\"], \"width\": 24, \"actor_width\": 8, \"batch\": 16, \"start\": 20,\n"
+      " \"steps\": 30, \"eval_interval\": 0, \"backend\": \"host\", \"quiet\": true, \"tau\": 0.5}");
+  run_brc(&r, NULL, "train --config %s --width 8 --run %s", file, run);
+  if (r.status) fail_msg("%s", r.err);
+  cJSON *o = config_of(run);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "width")) == 8);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "actor_width")) == 8);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "tau")) == 0.5);
+  assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "tasks")), 2);
+  cJSON_Delete(o);
+  // The run's own, with other tasks and one option changed.
+  run_brc(&r, NULL, "train probe-action --config %s/config.json --tau 0.25 --run %s", run, again);
+  if (r.status) fail_msg("%s", r.err);
+  o = config_of(again);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "width")) == 8);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "tau")) == 0.25);
+  assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(cJSON_GetObjectItem(o, "tasks"), 0)),
+                      "probe-action");
+  assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "tasks")), 1);
+  cJSON_Delete(o);
+  // Who computes is recorded, part by part.
+  run_brc(&r, NULL, "train --resume %s --steps 40", again);
+  if (r.status) fail_msg("%s", r.err);
+  o = config_of(again);
+  const cJSON *parts = cJSON_GetObjectItem(o, "parts"), *part = cJSON_GetArrayItem(parts, 1);
+  assert_int_equal(cJSON_GetArraySize(parts), 2);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(part, "step")) == 30);
+  assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(part, "backend")), "host");
+  static const char *const told[] = {"device", "driver", "version", "why"};
+  for (size_t i = 0; i < BRC_COUNT(told); i++)
+    assert_true(strlen(cJSON_GetStringValue(cJSON_GetObjectItem(part, told[i]))) > 0);
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "train --resume %s", again);  // nothing left to do: nothing to record
+  o = config_of(again);
+  assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "parts")), 2);
+  cJSON_Delete(o);
+  // A requeued job's file may be gone; beside a plain --resume there is none to give.
+  run_brc(&r, NULL, "train --config /no/such/file.json --run %s --resume auto", run);
+  if (r.status) fail_msg("%s", r.err);
+  snprintf(line, sizeof line, "train --config %s --resume %s", file, run);
+  expect(2, "--config cannot be given with --resume", line);
+  static const struct {
+    int status;
+    const char *text, *words;
+  } bad[] = {{1, "{\"widht\": 3}", "options.json: the key 'widht' is unknown; did you mean 'width'"},
+             {1, "{\"width\": \"many\"}", "options.json: the key 'width' must be a number"},
+             {1, "{\"quiet\": 1}", "options.json: the key 'quiet' must be true or false"},
+             {1, "{\"backend\": [1]}", "options.json: the key 'backend' must be a text"},
+             {1, "{\"width\": 0}", "options.json: the key 'width': option --width: 0 is outside"},
+             {1, "{\"width\": 8.5}", "options.json: the key 'width'"},
+             {1, "{\"actor_width\": 8, \"actor-width\": 9}", "the key 'actor_width' is there twice"},
+             {1, "{\"tasks\": \"probe-action\"}", "options.json: the key 'tasks' must be a list"},
+             {1, "{\"tasks\": [\"probe-actoin\"]}", "did you mean 'probe-action'"},
+             {1, "{\"width\": 8,\n\"depth\" 2}", "options.json, line 2: this is no JSON object"},
+             {1, "{\"width\": 8} {}", "options.json, line 1"},
+             {1, "[1]", "this is no JSON object"},
+             {2, "{\"width\": 8}", "no task is given"}};
+  snprintf(line, sizeof line, "train --config %s", file);
+  for (size_t i = 0; i < BRC_COUNT(bad); i++) {
+    write_text(file, bad[i].text);
+    expect(bad[i].status, bad[i].words, line);
+  }
+  expect(1, "/no/such/file.json", "train --config /no/such/file.json");
+}
+
+static double number_at(const cJSON *o, const char *part, const char *name) {
+  const cJSON *x = cJSON_GetObjectItem(part ? cJSON_GetObjectItem(o, part) : o, name);
+  if (!cJSON_IsNumber(x)) fail_msg("no number %s/%s", part ? part : "", name);
+  return x->valuedouble;
+}
+
+static double file_bytes(const char *run, const char *name) {
+  char path[8600];
+  struct stat s;
+  snprintf(path, sizeof path, "%s/%s", run, name);
+  if (stat(path, &s)) fail_msg("%s is missing", path);
+  return (double)s.st_size;
+}
+
+// Most memory that the child ended last held, in bytes, without what a run of the smallest size holds.
+static double run_resident(const char *line) {
+  struct rusage u;
+  pid_t pid = run_start("%s", line);
+  int s;
+  if (wait4(pid, &s, 0, &u) != pid || s) fail_msg("brc %s: status %d", line, s);
+  return 1024.0 * (double)u.ru_maxrss;
+}
+
+// What --dry-run predicts, beside what the same run then takes.
+static void test_dry_run(void **state) {
+  (void)state;
+  char run[4096], line[9000], words[8192];
+  snprintf(run, sizeof run, "%s", check_path("dry"));
+  // Memory: networks large enough to stand out. The bounds are those of what is not predicted: libraries, threads, huge pages.
+  static const char big[] =
+      "train probe-padding --backend host --width 768 --actor-width 256 --batch 256 --start 200 --steps 202 "
+      "--capacity 100000 --eval-interval 0 --log-interval 100000 --quiet";
+  static const char small[] =
+      "train probe-padding --backend host --width 8 --actor-width 8 --batch 8 --start 200 --steps 202 "
+      "--capacity 10 --eval-interval 0 --log-interval 100000 --quiet";
+  run_brc(&r, NULL, "%s --run %s --dry-run --json", big, run);
+  if (r.status) fail_msg("%s", r.err);
+  cJSON *o = parse_line(r.out);
+  assert_int_not_equal(access(run, F_OK), 0);  // no run folder
+  snprintf(line, sizeof line, "%s --run %s", big, run);
+  snprintf(words, sizeof words, "%s --run %s-small", small, run);
+  const double base = run_resident(words), took = run_resident(line) - base,
+               said = number_at(o, "device_memory", "total") + number_at(o, "host_memory", "replay") +
+                      number_at(o, "host_memory", "saving");
+  printf("  memory: predicted %.1f MB, taken %.1f MB beside the %.1f MB of a tiny run\n", said * 1e-6,
+         took * 1e-6, base * 1e-6);
+#ifndef __SANITIZE_ADDRESS__  // whose own memory is many times ours
+  if (!(took > 0.8 * said && took < 1.25 * said)) fail_msg("predicted %g bytes, taken %g", said, took);
+#endif
+  assert_true(number_at(o, "parameters", "critic") > 4.5e6);  // 2 members, 4 products of 768 x 768
+  assert_true(number_at(o, "host_memory", "total") >= said);
+  const double state_said = number_at(o, "disk", "state"),
+               state_took = file_bytes(run, "checkpoint/state.safetensors");
+  if (fabs(state_said - state_took) > 0.01 * state_took)
+    fail_msg("state: predicted %g bytes, written %g", state_said, state_took);
+  assert_true(number_at(o, "seconds", "total") > 0 &&
+              number_at(o, "seconds", "update") > number_at(o, "seconds", "act"));
+  cJSON_Delete(o);
+
+  // Disk, with a ring that has come round and logs of some rows.
+  static const char logs[] =
+      "train probe-padding probe-truncated --backend host --width 8 --actor-width 8 --batch 8 --start 4400 "
+      "--steps 4500 "
+      "--capacity 64 --eval-interval 100 --eval-episodes 1 --log-interval 50 --utd 1 --quiet";
+  run_brc(&r, NULL, "%s --run %s-logs --dry-run --json", logs, run);
+  if (r.status) fail_msg("%s", r.err);
+  o = parse_line(r.out);
+  snprintf(words, sizeof words, "%s-logs", run);
+  run_brc(&r, NULL, "%s --run %s", logs, words);
+  if (r.status) fail_msg("%s", r.err);
+  double written = file_bytes(words, "log.csv") + file_bytes(words, "train.csv");
+  DIR *folder = opendir(words);
+  for (struct dirent *e; (e = readdir(folder));)
+    if (!strncmp(e->d_name, "events.", 7)) written += file_bytes(words, e->d_name);
+  closedir(folder);
+  printf("  logs: predicted %.0f bytes, written %.0f\n", number_at(o, "disk", "logs"), written);
+  // Before learning many fields are empty; the rest is how many digits a number has.
+  assert_true(number_at(o, "disk", "logs") < 3 * written && number_at(o, "disk", "logs") > 0.8 * written);
+  assert_true(number_at(o, "disk", "replay") == file_bytes(words, "checkpoint/replay.bin"));
+  // A run may go on as far as its plan says.
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "train --resume %s --dry-run", words);
+  if (r.status) fail_msg("%s", r.err);
+  if (!strstr(r.out, "4500 steps: ")) fail_msg("%s", r.out);
+
+  // What does not fit is named, with what to lower; the numbers are told all the same, as one object where asked for.
+  expect(1, "lower --width", "train probe-action --backend host --dry-run --width 16384");
+  expect(
+      1, "lower --batch",
+      "train probe-padding --backend host --dry-run --batch 1000000 --start 1000000 --width 512 --atoms 4096");
+  expect(1, "lower --capacity",
+         "train probe-action --backend host --dry-run --width 8 --batch 8 --capacity 4e9 --steps 4e9 --json");
+  o = parse_line(r.out);
+  assert_true(cJSON_IsFalse(cJSON_GetObjectItem(o, "fits")) &&
+              cJSON_IsNull(cJSON_GetObjectItem(cJSON_GetObjectItem(o, "seconds"), "total")));
+  cJSON_Delete(o);
 }
 
 // Every cut and many single changed bytes of a golden case: an error that names the file or a comparison that fails, never a crash.
@@ -506,6 +701,8 @@ int main(void) {
                                      cmocka_unit_test(test_no_opencl),
                                      cmocka_unit_test(test_json),
                                      cmocka_unit_test(test_run_folder),
+                                     cmocka_unit_test(test_config),
+                                     cmocka_unit_test(test_dry_run),
                                      cmocka_unit_test(test_dump),
                                      cmocka_unit_test(test_hostile_case)};
   return testing_finish(cmocka_run_group_tests_name("cli", tests, NULL, NULL));

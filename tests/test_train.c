@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/file.h"
 
@@ -292,6 +294,110 @@ static void test_stop(void **state) {
   same_run(a, b);
 }
 
+// The very commands of docs/brc.sbatch under a stub of Slurm: the step is sent USR1 once it has a checkpoint, ends with 75, the job asks
+// to be queued again under its number, and again, until the run is done: with the bits of a run that was left alone.
+static const char srun_stub[] =
+    "#!/bin/bash\n"
+    "echo \"srun $*\" >> \"$STUB/calls\"\n"
+    "\"$@\" & step=$!\n"
+    "turn=$(grep -c ^srun \"$STUB/calls\")\n"
+    "if ((turn <= 2)); then\n"  // the third turn may end
+    "  while [[ ! -e $STUB/runs/job-s7/checkpoint/state.safetensors ]]; do sleep 0.01; done\n"
+    "  sleep 0.15; kill -USR1 $step\n"
+    "fi\n"
+    "wait $step\n";
+static const char scontrol_stub[] = "#!/bin/bash\necho \"scontrol $*\" >> \"$STUB/calls\"\n";
+
+static void write_script(const char *folder, const char *name, const char *text) {
+  char path[4300];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  check_ok(brc_file_write_all(path, text, strlen(text)));
+  assert_int_equal(chmod(path, 0755), 0);
+}
+
+static void test_sbatch(void **state) {
+  (void)state;
+  static const char options[] =
+      "--backend host --width 64 --actor-width 32 --batch 64 --start 100 --steps 3000 --checkpoint-interval "
+      "200 "
+      "--eval-interval 500 --eval-episodes 2";
+  char stub[1024], whole[1100], cut[1100], line[9000], *calls;
+  snprintf(stub, sizeof stub, "%s", check_path("slurm"));
+  snprintf(whole, sizeof whole, "%s/whole", stub);
+  snprintf(cut, sizeof cut, "%s/runs/job-s7", stub);
+  check_ok(brc_mkdirs(stub));
+  write_script(stub, "srun", srun_stub);
+  write_script(stub, "scontrol", scontrol_stub);
+  snprintf(line, sizeof line, "train probe-padding --seed 7 --quiet %s", options);
+  train_ok(line, whole);
+  snprintf(line, sizeof line,
+           "STUB=%s PATH=%s:$PATH BRC=%s TASKS=probe-padding RUNS=%s/runs SLURM_JOB_NAME=job SLURM_JOB_ID=4711 "
+           "SLURM_ARRAY_TASK_ID=7 bash %s/docs/brc.sbatch %s",
+           stub, stub, BRC_BINARY, stub, BRC_SOURCE_DIR, options);
+  int status = 75, turns = 0;
+  while (status == 75 && turns < 5) {
+    int s = system(line);
+    status = WIFEXITED(s) ? WEXITSTATUS(s) : -1;
+    turns++;
+  }
+  assert_int_equal(status, 0);
+  size_t n;
+  snprintf(line, sizeof line, "%s/calls", stub);
+  check_ok(brc_file_read(line, &calls, &n));
+  int requeued = 0;
+  for (const char *at = calls; (at = strstr(at, "scontrol requeue 4711\n")); at++) requeued++;
+  free(calls);
+  printf("  the job ran %d times and was queued again %d times\n", turns, requeued);
+  assert_int_equal(requeued, turns - 1);
+  if (turns == 1) testing_skip("docs/brc.sbatch, requeue: the run outran the signal");
+  same_run(whole, cut);
+  // A failure is not queued again.
+  snprintf(line, sizeof line,
+           "STUB=%s PATH=%s:$PATH BRC=%s TASKS=no-such-task RUNS=%s/runs SLURM_JOB_NAME=job SLURM_JOB_ID=4712 "
+           "SLURM_ARRAY_TASK_ID=8 bash %s/docs/brc.sbatch 2> /dev/null",
+           stub, stub, BRC_BINARY, stub, BRC_SOURCE_DIR);
+  int s = system(line);
+  assert_int_equal(WEXITSTATUS(s), 2);
+  snprintf(line, sizeof line, "! grep -q 4712 %s/calls", stub);
+  assert_int_equal(system(line), 0);
+}
+
+// A run goes on on another backend; its config.json tells so, and standard error that bits may differ from there.
+static void test_other_backend(void **state) {
+  (void)state;
+  const char *names[4];
+  size_t n = backends(names);
+  if (n < 2) {
+    testing_skip("going on on another backend: there is only %s", names[0]);
+    skip();
+  }
+  static run_result r;
+  char run[4096], path[4200], *text;
+  size_t bytes;
+  snprintf(run, sizeof run, "%s", fresh_run());
+  train_ok(
+      "train probe-action --backend host --gemm blocked --width 16 --actor-width 16 --batch 16 --start 20 "
+      "--steps 40 "
+      "--quiet --eval-interval 0",
+      run);
+  for (size_t b = 1; b < n; b++) {
+    run_brc(&r, NULL, "train --resume %s --backend %s --steps %d --quiet", run, names[b], 40 + 5 * (int)b);
+    if (r.status) fail_msg("%s: %s", names[b], r.err);
+    if (!strstr(r.err, "no longer equal to the bit")) fail_msg("%s: %s", names[b], r.err);
+  }
+  snprintf(path, sizeof path, "%s/config.json", run);
+  check_ok(brc_file_read(path, &text, &bytes));
+  cJSON *o = cJSON_Parse(text), *parts = cJSON_GetObjectItem(o, "parts");
+  free(text);
+  assert_int_equal(cJSON_GetArraySize(parts), (int)n);
+  for (size_t b = 1; b < n; b++) {
+    const cJSON *part = cJSON_GetArrayItem(parts, (int)b);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(part, "backend")), names[b]);
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(part, "step")) == 40 + 5 * ((double)b - 1));
+  }
+  cJSON_Delete(o);
+}
+
 // A run that diverges ends with a message and its last checkpoint, on every backend.
 static void test_divergence(void **state) {
   (void)state;
@@ -427,6 +533,63 @@ static void test_precisions(void **state) {
   free(exact);
 }
 
+// What is allocated on a device, counted where it is asked for: buffers, and the arenas of compiled programs.
+static brc_backend counting;
+static uint64_t counted;
+static const brc_backend *counted_backend;
+static brc_status count_alloc(brc_device *d, const char *name, uint64_t elements, brc_buffer **out) {
+  counted += elements * 4;
+  return counted_backend->alloc(d, name, elements, out);
+}
+static brc_status count_compile(brc_device *d, const brc_program *p, brc_exec **out) {
+  counted += p->arena_elements * 4;
+  return counted_backend->compile(d, p, out);
+}
+
+// The memory that --dry-run predicts is what a run's networks then ask the device for, to the byte.
+static void test_memory_plan(void **state) {
+  (void)state;
+  static const char *const lines[] = {
+      "probe-padding --width 33 --actor-width 20 --batch 48 --start 100 --eval-episodes 3",
+      "probe-action --width 64 --ensemble 3 --depth 1 --batch 16 --start 100 --normalizer paper"};
+  static brc_train_config c;
+  for (size_t i = 0; i < BRC_COUNT(lines); i++) {
+    configure(&c, lines[i]);
+    const uint32_t tasks = (uint32_t)c.task_count, eval = tasks * (uint32_t)c.eval_episodes;
+    const bool paper = !strcmp(c.normalizer, "paper");
+    const brc_agent_flags flags = {.taps = paper};
+    brc_agent_memory m;
+    check_ok(brc_agent_memory_of(&c.agent, flags, tasks, paper, eval, &m));
+    brc_device *d;
+    check_ok(brc_device_open(&d, "host", 0, NULL));
+    counted_backend = d->backend;
+    counting = *d->backend;
+    counting.alloc = count_alloc;
+    counting.compile = count_compile;
+    d->backend = &counting;
+    counted = 0;
+    brc_agent *a;
+    brc_actor *actors[3] = {NULL, NULL, NULL};
+    brc_batch b;
+    double metrics[BRC_METRIC_COUNT];
+    check_ok(brc_agent_create(&a, &c.agent, d, flags));
+    check_ok(brc_actor_create(&actors[0], a, tasks, BRC_ACT_SAMPLE, false));
+    if (paper) check_ok(brc_actor_create(&actors[1], a, tasks, BRC_ACT_SAMPLE, true));
+    check_ok(brc_actor_create(&actors[2], a, eval, BRC_ACT_MEAN, false));
+    check_ok(brc_batch_create(a, BRC_INSPECT_ROWS, &b));
+    check_ok(brc_agent_inspect(a, &b, 0, metrics));
+    if (counted != brc_agent_memory_total(&m))
+      fail_msg("%s: predicted %llu bytes, allocated %llu", lines[i],
+               (unsigned long long)brc_agent_memory_total(&m), (unsigned long long)counted);
+    assert_true(counted > 100000);
+    brc_batch_free(&b);
+    for (int k = 0; k < 3; k++) brc_actor_free(actors[k]);
+    brc_agent_free(a);
+    d->backend = counted_backend;
+    brc_device_close(d);
+  }
+}
+
 // A fresh network: K'K = gain² I within 1e-5, members independent, embedding N(0, 1/32).
 static void test_init(void **state) {
   (void)state;
@@ -480,16 +643,14 @@ static void test_init(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),
-                                     cmocka_unit_test(test_taps),
-                                     cmocka_unit_test(test_precisions),
-                                     cmocka_unit_test(test_probes),
-                                     cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_stop),
-                                     cmocka_unit_test(test_resume),
-                                     cmocka_unit_test(test_divergence),
-                                     cmocka_unit_test(test_rows_file_is_whole),
-                                     cmocka_unit_test(test_evaluation)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_init),          cmocka_unit_test(test_taps),
+      cmocka_unit_test(test_memory_plan),   cmocka_unit_test(test_precisions),
+      cmocka_unit_test(test_probes),        cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_stop),          cmocka_unit_test(test_sbatch),
+      cmocka_unit_test(test_other_backend), cmocka_unit_test(test_resume),
+      cmocka_unit_test(test_divergence),    cmocka_unit_test(test_rows_file_is_whole),
+      cmocka_unit_test(test_evaluation)};
   setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
   return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
 }

@@ -298,23 +298,27 @@ struct brc_inspect {
   brc_storage batch, scalars, counts, metrics;
 };
 
+static brc_status build_inspect(brc_agent *a, struct brc_inspect *x) {
+  x->batch =
+      (brc_storage){.name = "inspect/batch", .elements = lay_out_batch(&a->config, BRC_INSPECT_ROWS).elements};
+  x->scalars = (brc_storage){.name = "inspect/scalars", .elements = BRC_SCALAR_COUNT};
+  x->counts = (brc_storage){.name = "inspect/counts", .elements = BRC_COUNT_COUNT, .dtype = BRC_I32};
+  x->metrics = (brc_storage){.name = "inspect/metrics", .elements = BRC_METRIC_COUNT};
+  learner l = {BRC_INSPECT_ROWS, false, &x->batch, &x->scalars, &x->counts, &x->metrics, NULL};
+  brc_status st = brc_program_create(&x->program, "inspect");
+  if (!st) build_learner(a, x->program, &l, false);
+  return st ? st : brc_program_finish(x->program);
+}
+
 brc_status brc_agent_inspect(brc_agent *a, const brc_batch *b, uint64_t step, double out[BRC_METRIC_COUNT]) {
   brc_status st = BRC_OK;
   struct brc_inspect *x = a->inspect;
   if (!x) {
     a->inspect = x = calloc(1, sizeof *x);
     if (!x) return brc_fail(BRC_E_NOMEM, "out of memory");
-    x->batch = (brc_storage){.name = "inspect/batch",
-                             .elements = lay_out_batch(&a->config, BRC_INSPECT_ROWS).elements};
-    x->scalars = (brc_storage){.name = "inspect/scalars", .elements = BRC_SCALAR_COUNT};
-    x->counts = (brc_storage){.name = "inspect/counts", .elements = BRC_COUNT_COUNT, .dtype = BRC_I32};
-    x->metrics = (brc_storage){.name = "inspect/metrics", .elements = BRC_METRIC_COUNT};
-    learner l = {BRC_INSPECT_ROWS, false, &x->batch, &x->scalars, &x->counts, &x->metrics, NULL};
+    st = build_inspect(a, x);
     brc_storage *own[] = {&x->batch, &x->scalars, &x->counts, &x->metrics};
     for (size_t i = 0; !st && i < BRC_COUNT(own); i++) st = brc_storage_alloc(a->device, own[i]);
-    if (!st) st = brc_program_create(&x->program, "inspect");
-    if (!st) build_learner(a, x->program, &l, false);
-    if (!st) st = brc_program_finish(x->program);
     if (!st) st = a->device->backend->compile(a->device, x->program, &x->exec);
     if (st) return st;
   }
@@ -342,38 +346,40 @@ struct brc_actor {
   brc_tensor *obs, *task, *noise, *action, *value;
 };
 
-brc_status brc_actor_create(brc_actor **out, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value) {
+static brc_status build_actor(brc_actor *x, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value) {
   const brc_agent_config *c = &a->config;
   uint32_t o = (uint32_t)c->obs_dim, n = (uint32_t)c->action_dim;
   uint64_t at_task = BRC_ROUND_UP((uint64_t)rows * brc_pitch(o), 128u),
            at_noise = BRC_ROUND_UP(at_task + rows, 128u);
-  brc_actor *x = calloc(1, sizeof *x);
-  if (!x) return brc_fail(BRC_E_NOMEM, "out of memory");
   x->agent = a;
   x->in = (brc_storage){.name = "act/in", .elements = at_noise + (uint64_t)rows * brc_pitch(n)};
   x->step = (brc_storage){.name = "act/step", .elements = 1, .dtype = BRC_I32};
-  brc_storage *own[] = {&x->in, &x->step};
   brc_status st = brc_program_create(&x->program, mode == BRC_ACT_MEAN ? "act (mean)" : "act");
-  for (size_t i = 0; !st && i < BRC_COUNT(own); i++) st = brc_storage_alloc(a->device, own[i]);
-  if (!st) {
-    brc_program *p = x->program;
-    x->obs = matrix(p, &x->in, "obs", 0, rows, o);
-    x->task = matrix(p, &x->in, "task", at_task, rows, 1);
-    x->task->dtype = BRC_I32;
-    if (mode == BRC_ACT_GIVEN_NOISE) x->noise = matrix(p, &x->in, "noise", at_noise, rows, n);
-    brc_tensor *eps = mode == BRC_ACT_SAMPLE
-                          ? brc_normal(p, brc_external(p, &x->step, "step", 0, 1, 1, 1, 1, 0), rows, n, c->seed,
-                                       BRC_STREAM_ACT_NOISE)
-                          : x->noise;
-    brc_tensor *emb = embedding(a, p, BRC_PARAM);
-    actor(a, p, x->obs, emb, x->task, eps, &x->action, NULL);
-    brc_program_tap(p, x->action);
-    if (value) {
-      x->value = brc_expected_value(p, critic(a, p, BRC_PARAM, x->obs, x->action, emb, x->task), c->v_max);
-      brc_program_tap(p, x->value);
-    }
-    st = brc_program_finish(p);
+  if (st) return st;
+  brc_program *p = x->program;
+  x->obs = matrix(p, &x->in, "obs", 0, rows, o);
+  x->task = matrix(p, &x->in, "task", at_task, rows, 1);
+  x->task->dtype = BRC_I32;
+  if (mode == BRC_ACT_GIVEN_NOISE) x->noise = matrix(p, &x->in, "noise", at_noise, rows, n);
+  brc_tensor *eps = mode == BRC_ACT_SAMPLE ? brc_normal(p, brc_external(p, &x->step, "step", 0, 1, 1, 1, 1, 0),
+                                                        rows, n, c->seed, BRC_STREAM_ACT_NOISE)
+                                           : x->noise;
+  brc_tensor *emb = embedding(a, p, BRC_PARAM);
+  actor(a, p, x->obs, emb, x->task, eps, &x->action, NULL);
+  brc_program_tap(p, x->action);
+  if (value) {
+    x->value = brc_expected_value(p, critic(a, p, BRC_PARAM, x->obs, x->action, emb, x->task), c->v_max);
+    brc_program_tap(p, x->value);
   }
+  return brc_program_finish(p);
+}
+
+brc_status brc_actor_create(brc_actor **out, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value) {
+  brc_actor *x = calloc(1, sizeof *x);
+  if (!x) return brc_fail(BRC_E_NOMEM, "out of memory");
+  brc_status st = build_actor(x, a, rows, mode, value);
+  brc_storage *own[] = {&x->in, &x->step};
+  for (size_t i = 0; !st && i < BRC_COUNT(own); i++) st = brc_storage_alloc(a->device, own[i]);
   if (!st) st = a->device->backend->compile(a->device, x->program, &x->exec);
   if (st) {
     brc_actor_free(x);
@@ -435,12 +441,11 @@ static bool role_used(const brc_agent *a, const brc_group *g, int role) {
   return (role != BRC_TARGET || g->has_target) && (role != BRC_GRAD || g != &a->temperature);
 }
 
-brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc_device *device,
-                            brc_agent_flags flags) {
+// Everything but what lies on a device: layouts and the update program.
+static brc_status assemble(brc_agent **out, const brc_agent_config *config, brc_agent_flags flags) {
   brc_agent *a = calloc(1, sizeof *a);
   if (!a) return brc_fail(BRC_E_NOMEM, "out of memory");
   a->config = *config;
-  a->device = device;
   a->given_noise = flags.given_noise;
   a->precision = flags.precision;
   brc_group_init(&a->critic, "critic", true);
@@ -454,13 +459,6 @@ brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc
   a->counts = (brc_storage){.name = "counts", .elements = BRC_COUNT_COUNT, .dtype = BRC_I32};
   a->metrics = (brc_storage){.name = "metrics", .elements = BRC_METRIC_COUNT};
   brc_status st = declare(a);
-  brc_storage *own[] = {&a->batch, &a->noise, &a->scalars, &a->counts, &a->metrics};
-  for (size_t i = 0; !st && i < BRC_COUNT(own); i++)
-    if (own[i] != &a->noise || flags.given_noise) st = brc_storage_alloc(device, own[i]);
-  brc_group *groups[] = {&a->critic, &a->actor, &a->temperature};
-  for (size_t i = 0; i < BRC_COUNT(groups); i++)
-    for (int r = 0; !st && r < BRC_ROLES; r++)
-      if (role_used(a, groups[i], r)) st = brc_storage_alloc(device, &groups[i]->storage[r]);
   if (!st) st = brc_program_create(&a->update_program, "update");
   if (!st) {
     learner l = {
@@ -468,6 +466,26 @@ brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc
     build_learner(a, a->update_program, &l, flags.taps);
     st = brc_program_finish(a->update_program);
   }
+  if (st)
+    brc_agent_free(a);
+  else
+    *out = a;
+  return st;
+}
+
+brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc_device *device,
+                            brc_agent_flags flags) {
+  brc_agent *a;
+  brc_status st = assemble(&a, config, flags);
+  if (st) return st;
+  a->device = device;
+  brc_storage *own[] = {&a->batch, &a->noise, &a->scalars, &a->counts, &a->metrics};
+  for (size_t i = 0; !st && i < BRC_COUNT(own); i++)
+    if (own[i] != &a->noise || flags.given_noise) st = brc_storage_alloc(device, own[i]);
+  brc_group *groups[] = {&a->critic, &a->actor, &a->temperature};
+  for (size_t i = 0; i < BRC_COUNT(groups); i++)
+    for (int r = 0; !st && r < BRC_ROLES; r++)
+      if (role_used(a, groups[i], r)) st = brc_storage_alloc(device, &groups[i]->storage[r]);
   if (!st) st = device->backend->compile(device, a->update_program, &a->update_exec);
   if (st) {
     brc_agent_free(a);
@@ -475,6 +493,59 @@ brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc
   }
   *out = a;
   return BRC_OK;
+}
+
+static uint64_t storage_bytes(brc_storage *const *s, size_t count) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < count; i++) n += s[i]->elements * 4;
+  return n;
+}
+
+// Of a program that acts: its arena and what it reads.
+static brc_status acting_bytes(brc_agent *a, uint32_t rows, brc_act_mode mode, bool value, uint64_t *bytes) {
+  brc_actor *x = calloc(1, sizeof *x);
+  if (!x) return brc_fail(BRC_E_NOMEM, "out of memory");
+  brc_status st = build_actor(x, a, rows, mode, value);
+  *bytes += st ? 0 : storage_bytes((brc_storage *[]){&x->in, &x->step}, 2) + x->program->arena_elements * 4;
+  brc_actor_free(x);
+  return st;
+}
+
+brc_status brc_agent_memory_of(const brc_agent_config *config, brc_agent_flags flags, uint32_t act_rows,
+                               bool act_value, uint32_t eval_rows, brc_agent_memory *out) {
+  brc_agent *a;
+  *out = (brc_agent_memory){0};
+  brc_status st = assemble(&a, config, flags);
+  if (st) return st;
+  brc_group *groups[] = {&a->critic, &a->actor, &a->temperature};
+  for (size_t i = 0; i < BRC_COUNT(groups); i++) {
+    const brc_group *g = groups[i];
+    for (size_t k = 0; k < g->count; k++)
+      out->groups[i].parameters += (uint64_t)g->params[k].members * g->params[k].rows * g->params[k].cols;
+    out->groups[i].tensors = g->count;
+    for (int r = 0; r < BRC_ROLES; r++)
+      if (role_used(a, g, r)) out->groups[i].bytes[r] = g->storage[r].elements * 4;
+  }
+  brc_storage *own[] = {&a->batch, &a->scalars, &a->counts, &a->metrics, &a->noise};
+  out->batch = storage_bytes(own, flags.given_noise ? 5 : 4);
+  out->activations = a->update_program->arena_elements * 4;
+  struct brc_inspect *x = a->inspect = calloc(1, sizeof *x);
+  st = x ? build_inspect(a, x) : brc_fail(BRC_E_NOMEM, "out of memory");
+  if (!st)
+    out->inspect = x->program->arena_elements * 4 +
+                   storage_bytes((brc_storage *[]){&x->batch, &x->scalars, &x->counts, &x->metrics}, 4);
+  if (!st) st = acting_bytes(a, act_rows, BRC_ACT_SAMPLE, false, &out->acting);
+  if (!st && act_value) st = acting_bytes(a, act_rows, BRC_ACT_SAMPLE, true, &out->acting);
+  if (!st && eval_rows) st = acting_bytes(a, eval_rows, BRC_ACT_MEAN, false, &out->evaluation);
+  brc_agent_free(a);
+  return st;
+}
+
+uint64_t brc_agent_memory_total(const brc_agent_memory *m) {
+  uint64_t n = m->activations + m->batch + m->acting + m->inspect + m->evaluation;
+  for (size_t i = 0; i < BRC_COUNT(m->groups); i++)
+    for (int r = 0; r < BRC_ROLES; r++) n += m->groups[i].bytes[r];
+  return n;
 }
 
 void brc_agent_free(brc_agent *a) {

@@ -145,7 +145,23 @@ brc_status brc_agent_inspect(brc_agent *a, const brc_batch *b, uint64_t step, do
 // Rows per task that inspecting takes.
 #define BRC_INSPECT_ROWS 32
 
-//------------------------ 4. State by name --------------------------------------
+//------------------------ 4. Memory ----------------------------------------------
+// What an agent takes on its device, in bytes, before anything is allocated. Backends add little of their own (scratch per thread on CPUs).
+typedef struct brc_agent_memory {
+  struct {
+    uint64_t parameters, tensors;  // their numbers, without padding
+    uint64_t bytes[BRC_ROLES];     // parameters, gradients, moments, target; 0 where there is none
+  } groups[3];                     // critic with embedding, actor, temperature
+  uint64_t activations, batch;     // of the update program
+  uint64_t acting, inspect;        // programs beside it, with what they read
+  uint64_t evaluation;             // while evaluating
+} brc_agent_memory;
+// act_rows, act_value: of the actor that samples (act_value: a second one, with the critic's value); eval_rows: of evaluation, 0: none.
+brc_status brc_agent_memory_of(const brc_agent_config *config, brc_agent_flags flags, uint32_t act_rows,
+                               bool act_value, uint32_t eval_rows, brc_agent_memory *out);
+uint64_t brc_agent_memory_total(const brc_agent_memory *m);
+
+//------------------------ 5. State by name --------------------------------------
 // Names: critic/LAYER, target/LAYER, actor/LAYER, log_alpha, opt/{critic,actor}/{m,v}/LAYER, opt/log_alpha/{m,v},
 // opt/{critic,actor,log_alpha}/count, draw (update counter behind the noise). reference: golden/README.md.
 // Read tensors PREFIXname from a file; what is absent keeps the rule of golden/README.md (target: copy of critic; moments, counts: 0).

@@ -74,17 +74,21 @@ void brc_options_default(const brc_option_set *s) {
       assign(field(s, t, &s->tables[t].rows[i]), &s->tables[t].rows[i], s->tables[t].rows[i].fallback);
 }
 
+static void nearest_names(const brc_option_set *s, const char *name, char *out, size_t bytes) {
+  const char *names[256];
+  size_t n = 0;
+  for (size_t t = 0; t < s->count; t++)
+    for (size_t i = 0; i < s->tables[t].count && n < BRC_COUNT(names); i++)
+      names[n++] = s->tables[t].rows[i].name;
+  brc_nearest(name, names, n, 2, out, bytes);
+}
+
 brc_status brc_option_set_text(const brc_option_set *s, const char *name, const char *value) {
   size_t t;
   const brc_option *o = lookup(s, name, &t);
   if (o) return assign(field(s, t, o), o, value);
-  const char *names[256];
-  size_t n = 0;
-  for (t = 0; t < s->count; t++)
-    for (size_t i = 0; i < s->tables[t].count && n < BRC_COUNT(names); i++)
-      names[n++] = s->tables[t].rows[i].name;
   char near[256];
-  brc_nearest(name, names, n, 2, near, sizeof near);
+  nearest_names(s, name, near, sizeof near);
   return brc_fail(BRC_E_USAGE, "option --%s is unknown%s%s%s", name, *near ? "; did you mean " : "", near,
                   *near ? "?" : "; see --help");
 }
@@ -118,6 +122,13 @@ brc_status brc_options_parse(const brc_option_set *s, int argc, char **argv, con
     if (given) snprintf(given + strlen(given), BRC_TEXT - strlen(given), "%s%s", *given ? "," : "", o->name);
   }
   return BRC_OK;
+}
+
+bool brc_option_given(const char *given, const char *name) {
+  size_t n = strlen(name);
+  for (const char *at = given; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+    if (!strncmp(at, name, n) && (at[n] == ',' || !at[n])) return true;
+  return false;
 }
 
 void brc_options_help(const brc_option_set *s) {
@@ -159,25 +170,38 @@ void brc_options_to_json(const brc_option_set *s, cJSON *object) {
     }
 }
 
-brc_status brc_options_from_json(const brc_option_set *s, const cJSON *object) {
-  for (size_t t = 0; t < s->count; t++)
-    for (size_t i = 0; i < s->tables[t].count; i++) {
-      const brc_option *o = &s->tables[t].rows[i];
-      char name[64], text[64];
-      json_name(o, name, sizeof name);
-      const cJSON *v = cJSON_GetObjectItemCaseSensitive(object, name);
-      if (!v) continue;
-      const char *value = text;
-      if (cJSON_IsNumber(v))
-        snprintf(text, sizeof text, "%.17g", v->valuedouble);
-      else if (cJSON_IsBool(v))
-        value = cJSON_IsTrue(v) ? "true" : "false";
-      else if (cJSON_IsString(v))
-        value = v->valuestring;
-      else
-        return brc_fail(BRC_E_FORMAT, "'%s' is neither a number, a truth value nor a text", name);
-      brc_status st = assign(field(s, t, o), o, value);
-      if (st) return st;
+// The item's value as text, in the form that `assign` takes; NULL if it has another type than the option.
+static const char *json_text(const brc_option *o, const cJSON *v, char number[64]) {
+  if (o->type == BRC_OPT_FLAG) return !cJSON_IsBool(v) ? NULL : cJSON_IsTrue(v) ? "true" : "false";
+  if (o->type == BRC_OPT_TEXT) return cJSON_GetStringValue(v);
+  if (!cJSON_IsNumber(v)) return NULL;
+  snprintf(number, 64, "%.17g", v->valuedouble);
+  return number;
+}
+
+static bool listed(const char *const *names, const char *name) {
+  while (names && *names && strcmp(*names, name)) names++;
+  return names && *names;
+}
+
+brc_status brc_options_from_json(const brc_option_set *s, const cJSON *object, const char *const *others) {
+  static const char *const kinds[] = {"a number", "a number", "a text", "true or false"};
+  const cJSON *v, *w;
+  cJSON_ArrayForEach(v, object) {
+    if (listed(others, v->string)) continue;
+    size_t t;
+    char number[64], near[256];
+    const brc_option *o = lookup(s, v->string, &t);
+    if (!o) {
+      nearest_names(s, v->string, near, sizeof near);
+      return brc_fail(BRC_E_FORMAT, "the key '%s' is unknown%s%s%s", v->string, *near ? "; did you mean " : "",
+                      near, *near ? "?" : "; keys are the options of brc train --help");
     }
+    for (w = v->next; w; w = w->next)
+      if (same(w->string, v->string)) return brc_fail(BRC_E_FORMAT, "the key '%s' is there twice", v->string);
+    const char *value = json_text(o, v, number);
+    if (!value) return brc_fail(BRC_E_FORMAT, "the key '%s' must be %s", v->string, kinds[o->type]);
+    if (assign(field(s, t, o), o, value)) return brc_fail_prefix(BRC_E_FORMAT, "the key '%s': ", v->string);
+  }
   return BRC_OK;
 }

@@ -36,7 +36,9 @@ brc_status brc_option_set_text(const brc_option_set *s, const char *name, const 
 brc_status brc_options_parse(const brc_option_set *s, int argc, char **argv, const char **words, size_t max,
                              size_t *count, char *given);
 void brc_options_help(const brc_option_set *s);
-// {"actor_width": 256, ...} into an object; back from one (unknown keys are ignored, wrong types are E_FORMAT).
+bool brc_option_given(const char *given, const char *name);
+// {"actor_width": 256, ...} into an object; back from one. E_FORMAT names the key: unknown and not among `others` (NULL behind the
+// last), there twice, of another type than the option, or outside its bounds.
 void brc_options_to_json(const brc_option_set *s, cJSON *object);
-brc_status brc_options_from_json(const brc_option_set *s, const cJSON *object);
+brc_status brc_options_from_json(const brc_option_set *s, const cJSON *object, const char *const *others);
 #endif

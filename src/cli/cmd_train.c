@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "cli/dry_run.h"
 #include "train/train.h"
 #include <signal.h>
 #include <stdlib.h>
@@ -7,9 +8,10 @@
 static volatile int stop;
 static void on_signal(int sig) { stop = sig; }
 
-// Options that may stand beside --resume: they change neither the mathematics nor the device.
+// Options that may stand beside --resume: they do not change the mathematics.
 static bool may_resume_with(const char *given) {
-  static const char *const fine[] = {"steps", "threads", "quiet", "json", "run", "resume", "assets", NULL};
+  static const char *const fine[] = {"steps",  "threads", "quiet",  "json", "run",     "resume",
+                                     "assets", "backend", "device", "gemm", "dry-run", NULL};
   char copy[BRC_TEXT];
   snprintf(copy, sizeof copy, "%s", given);
   for (char *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
@@ -18,7 +20,7 @@ static bool may_resume_with(const char *given) {
     if (fine[i]) continue;
     brc_fail(BRC_E_USAGE,
              "option --%s cannot be given with --resume: the run's own config.json decides (only --steps, "
-             "--threads and reporting options can)",
+             "--threads, the device and reporting options can)",
              word);
     return false;
   }
@@ -52,50 +54,90 @@ static brc_status read_resumed(brc_train_config *c, const char *run, const char 
   if (st) return st;
   c->quiet = was.quiet;
   c->json = was.json;
-  if (strstr(given, "steps")) c->steps = was.steps;
-  if (strstr(given, "threads")) c->threads = was.threads;
-  if (strstr(given, "assets")) memcpy(c->assets, was.assets, sizeof c->assets);
+  if (brc_option_given(given, "steps")) c->steps = was.steps;
+  if (brc_option_given(given, "threads")) c->threads = was.threads;
+  if (brc_option_given(given, "assets")) memcpy(c->assets, was.assets, sizeof c->assets);
+  if (brc_option_given(given, "backend") && strcmp(was.backend, "auto") && strcmp(was.backend, c->backend)) {
+    memcpy(c->backend, was.backend, sizeof c->backend);
+    strcpy(c->device, "auto");  // numbers and providers are each backend's own
+    *c->gemm = 0;
+  }
+  if (brc_option_given(given, "device")) memcpy(c->device, was.device, sizeof c->device);
+  if (brc_option_given(given, "gemm")) memcpy(c->gemm, was.gemm, sizeof c->gemm);
   return BRC_OK;
+}
+
+// What stands beside the tables of training: for this command alone, not in config.json.
+typedef struct train_command {
+  char resume[BRC_TEXT], config[BRC_TEXT];
+  bool dry_run;
+} train_command;
+static const brc_option command_rows[] = {
+    {"config", BRC_OPT_TEXT, offsetof(train_command, config), 0, 0, "", NULL,
+     "JSON file with tasks and options, as a run's config.json; what is given here goes before it"},
+    {"resume", BRC_OPT_TEXT, offsetof(train_command, resume), 0, 0, "", NULL,
+     "run folder to go on with; auto with --run: start or go on"},
+    {"dry-run", BRC_OPT_FLAG, offsetof(train_command, dry_run), 0, 0, "false", NULL,
+     "only tell what the run would take: memory, disk, time"}};
+
+// The words of the command line over those of --config.
+static brc_status read_words(brc_option_set *set, brc_train_config *c, train_command *o, int argc, char **argv,
+                             char *given) {
+  const char *words[256];
+  size_t count;
+  brc_options_default(set);
+  brc_status st = brc_options_parse(set, argc, argv, words, BRC_COUNT(words), &count, given);
+  // A requeued job repeats its first command line; what counts then is in the run, and the file may be gone.
+  bool anew = !*o->resume || (!strcmp(o->resume, "auto") && !brc_run_exists(c->run));
+  if (!st && *o->config && anew) {
+    char path[BRC_TEXT];
+    memcpy(path, o->config, sizeof path);
+    st = brc_train_read_config(path, c);
+    if (!st) st = brc_options_parse(set, argc, argv, words, BRC_COUNT(words), &count, given);
+    if (count) c->task_count = 0;
+  }
+  for (size_t i = 0; !st && i < count; i++) {
+    st = brc_train_add_tasks(c, words[i]);
+    if (st == BRC_E_NOT_FOUND) st = BRC_E_USAGE;
+  }
+  return st;
 }
 
 brc_status brc_cmd_train(int argc, char **argv) {
   static brc_train_config c;
-  char resume[BRC_TEXT], given[BRC_TEXT];
-  const brc_option resume_row = {
-      "resume", BRC_OPT_TEXT, 0, 0, 0, "", NULL, "run folder to go on with; auto with --run: start or go on"};
+  static train_command o;
+  char given[BRC_TEXT];
+  char *const resume = o.resume;
   brc_option_set set = brc_train_option_set(&c);
-  set.tables[set.count].rows = &resume_row;
-  set.tables[set.count].count = 1;
-  set.tables[set.count].target = resume;
-  set.tables[set.count++].title = "Going on";
+  set.tables[set.count].rows = command_rows;
+  set.tables[set.count].count = BRC_COUNT(command_rows);
+  set.tables[set.count].target = &o;
+  set.tables[set.count++].title = "Configuration, going on";
   if (brc_cli_help(argc, argv,
-                   "usage: brc train TASKS... [options]\n       brc train --resume RUN\n\nTASKS are tasks or "
-                   "benchmarks (brc tasks).\n")) {
+                   "usage: brc train TASKS... [options]\n       brc train --config FILE [TASKS...] [options]\n"
+                   "       brc train --resume RUN\n\nTASKS are tasks or benchmarks (brc tasks).\n")) {
     brc_options_help(&set);
     return BRC_OK;
   }
-  const char *words[256];
-  size_t count;
-  brc_options_default(&set);
-  brc_status st = brc_options_parse(&set, argc, argv, words, BRC_COUNT(words), &count, given);
-  for (size_t i = 0; !st && i < count; i++) st = brc_train_add_tasks(&c, words[i]);
-  if (st) return st == BRC_E_NOT_FOUND ? BRC_E_USAGE : st;
+  brc_status st = read_words(&set, &c, &o, argc, argv, given);
+  if (st) return st;
   bool going_on = *resume != 0, requeued = false;
   if (!strcmp(resume, "auto")) {
     if (!*c.run) return brc_fail(BRC_E_USAGE, "option --resume auto needs --run DIR");
     going_on = brc_run_exists(c.run);
-    if (going_on) snprintf(resume, sizeof resume, "%s", c.run);
-    if (going_on) count = 0, requeued = true;  // a requeued job repeats its first command line
+    if (going_on) memcpy(o.resume, c.run, sizeof o.resume);
+    requeued = going_on;
   }
   if (going_on) {
-    if (count) return brc_fail(BRC_E_USAGE, "tasks cannot be given with --resume: '%s' has its own", resume);
+    if (c.task_count && !requeued)
+      return brc_fail(BRC_E_USAGE, "tasks cannot be given with --resume: '%s' has its own", resume);
     st = read_resumed(&c, resume, given, requeued);
   }
   if (!st) st = brc_train_resolve(&c);
   if (!st && !going_on && brc_run_exists(c.run))
     st = brc_fail(BRC_E_USAGE, "'%s' already holds a run; go on with --resume %s, or give another --run", c.run,
                   c.run);
-  if (st) return st;
+  if (st || o.dry_run) return st ? st : brc_cli_dry_run(&c);
 
   struct sigaction action = {.sa_handler = on_signal};
   sigaction(SIGINT, &action, NULL);
@@ -104,12 +146,16 @@ brc_status brc_cmd_train(int argc, char **argv) {
   brc_trainer *t;
   st = brc_trainer_create(&t, &c);
   if (st) return st;
+  if (!c.quiet && *t->device->why)
+    fprintf(stderr, "brc: takes %s device %d: %s\n", t->device->backend->name, t->device->info.index,
+            t->device->why);
   if (!c.quiet)
     fprintf(stderr, "brc: %zu task%s on %s (%s), run %s\n", c.task_count, c.task_count > 1 ? "s" : "",
             t->device->info.name, t->device->backend->name, c.run);
   if (going_on && brc_checkpoint_exists(c.run)) {
     st = brc_checkpoint_load(t);
     if (!st && t->loop.step < (uint64_t)c.steps) st = brc_run_rewind(t);
+    if (!st && t->loop.step < (uint64_t)c.steps) st = brc_run_add_part(t);
   } else {
     if (!going_on) st = brc_run_create(t, brc_main_argc, brc_main_argv);
     if (!st) st = brc_run_rewind(t);  // a run that died before its first checkpoint starts anew

@@ -28,8 +28,33 @@ static void hash_file(const char *path, char out[32]) {
   free(data);
 }
 
+// Who computes from this step on.
+static cJSON *this_part(const brc_trainer *t) {
+  const brc_device_info *d = &t->device->info;
+  cJSON *o = cJSON_CreateObject();
+  cJSON_AddNumberToObject(o, "step", (double)t->loop.step);
+  cJSON_AddStringToObject(o, "backend", d->backend);
+  cJSON_AddNumberToObject(o, "index", d->index);
+  cJSON_AddStringToObject(o, "device", d->name);
+  cJSON_AddStringToObject(o, "pci", d->pci);
+  cJSON_AddStringToObject(o, "uuid", d->uuid);
+  cJSON_AddStringToObject(o, "driver", d->driver);
+  cJSON_AddStringToObject(o, "version", BRC_VERSION);
+  cJSON_AddStringToObject(o, "why", *t->device->why ? t->device->why : "asked for");
+  return o;
+}
+
+static brc_status write_config(const brc_trainer *t, cJSON *root) {
+  char path[2 * BRC_TEXT], *text = cJSON_Print(root);
+  cJSON_Delete(root);
+  if (!text) return brc_fail(BRC_E_NOMEM, "out of memory for config.json");
+  in_run(t, "config.json", path);
+  brc_status st = brc_file_write_all(path, text, strlen(text));
+  free(text);
+  return st;
+}
+
 brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
-  char path[2 * BRC_TEXT];
   brc_status st = brc_mkdirs(t->config.run);
   if (st) return st;
   cJSON *root = cJSON_CreateObject(), *tasks = cJSON_AddArrayToObject(root, "tasks"),
@@ -45,8 +70,9 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
     cJSON_AddStringToObject(assets, d->asset, hash);
   }
   brc_option_set set = brc_train_option_set(&t->config);
-  // What was chosen for the user is fixed from here on: a resumed run uses the same.
-  if (!strcmp(t->config.backend, "auto"))  // its numbers are of GPUs, a backend's own of devices
+  // The backend is fixed from here on, but "auto" stays the device: a requeued job keeps to what it is granted then.
+  if (!strcmp(t->config.backend, "auto") &&
+      strcmp(t->config.device, "auto"))  // a number of GPUs, not of devices
     snprintf(t->config.device, sizeof t->config.device, "%d", t->device->info.index);
   snprintf(t->config.backend, sizeof t->config.backend, "%s", t->device->backend->name);
   const char *const *providers = t->device->backend->gemm_providers(t->device);
@@ -62,42 +88,86 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
     cJSON_AddStringToObject(root, "mujoco", "3.1.6");  // the one that the suites take
   words = cJSON_AddArrayToObject(root, "command_line");
   for (int i = 0; i < argc; i++) cJSON_AddItemToArray(words, cJSON_CreateString(argv[i]));
-  char *text = cJSON_Print(root);
-  cJSON_Delete(root);
-  if (!text) return brc_fail(BRC_E_NOMEM, "out of memory for config.json");
-  in_run(t, "config.json", path);
-  st = brc_file_write_all(path, text, strlen(text));
+  cJSON_AddItemToArray(cJSON_AddArrayToObject(root, "parts"), this_part(t));
+  return write_config(t, root);
+}
+
+// What config.json tells beside tasks and options: a record, read by nobody here.
+static const char *const recorded[] = {"tasks",  "assets_fnv1a64", "target_entropy", "version", "device_name",
+                                       "driver", "mujoco",         "command_line",   "parts",   NULL};
+
+// A file's JSON object. E_FORMAT with the file and the line.
+static brc_status read_object(const char *path, cJSON **out) {
+  char *text;
+  size_t bytes;
+  brc_status st = brc_file_read(path, &text, &bytes);
+  if (st) return st;
+  const char *end = NULL;
+  cJSON *root = cJSON_ParseWithLengthOpts(text, bytes + 1, &end, true);
+  if (root && !cJSON_IsObject(root)) end = text;
+  if (!cJSON_IsObject(root)) {
+    size_t line = 1;
+    for (const char *c = text; c < end; c++) line += *c == '\n';
+    st = brc_fail(BRC_E_FORMAT, "%s, line %zu: this is no JSON object", path, line);
+    cJSON_Delete(root);
+  } else {
+    *out = root;
+  }
   free(text);
   return st;
+}
+
+brc_status brc_train_read_config(const char *path, brc_train_config *c) {
+  cJSON *root = NULL, *item;
+  brc_status st = read_object(path, &root);
+  if (st) return st;
+  const cJSON *tasks = cJSON_GetObjectItemCaseSensitive(root, "tasks");
+  brc_option_set set = brc_train_option_set(c);
+  brc_options_default(&set);
+  st = brc_options_from_json(&set, root, recorded);
+  c->task_count = 0;
+  if (!st && tasks && !cJSON_IsArray(tasks))
+    st = brc_fail(BRC_E_FORMAT, "the key 'tasks' must be a list of texts");
+  cJSON_ArrayForEach(item, tasks) {
+    if (!st && !cJSON_IsString(item)) st = brc_fail(BRC_E_FORMAT, "the key 'tasks' must be a list of texts");
+    if (!st) st = brc_train_add_tasks(c, item->valuestring);
+  }
+  cJSON_Delete(root);
+  return st ? brc_fail_prefix(st, "%s: ", path) : BRC_OK;
 }
 
 brc_status brc_run_read_config(const char *run, brc_train_config *c) {
   char path[2 * BRC_TEXT];
   snprintf(path, sizeof path, "%s/config.json", run);
-  char *text;
-  size_t bytes;
-  brc_status st = brc_file_read(path, &text, &bytes);
-  if (st == BRC_E_NOT_FOUND) return brc_fail(st, "'%s' is no run folder: it has no config.json", run);
-  if (st) return st;
-  cJSON *root = cJSON_ParseWithLength(text, bytes);
-  free(text);
-  const cJSON *tasks = cJSON_GetObjectItemCaseSensitive(root, "tasks"), *item;
-  if (!cJSON_IsObject(root) || !cJSON_IsArray(tasks)) {
-    cJSON_Delete(root);
-    return brc_fail(BRC_E_FORMAT, "%s is not a run's configuration (a JSON object with \"tasks\")", path);
-  }
-  brc_option_set set = brc_train_option_set(c);
-  brc_options_default(&set);
-  st = brc_options_from_json(&set, root);
-  if (st) brc_fail_prefix(st, "%s: ", path);
-  c->task_count = 0;
-  cJSON_ArrayForEach(item, tasks) {
-    if (!st && !cJSON_IsString(item)) st = brc_fail(BRC_E_FORMAT, "%s: a task is not a text", path);
-    if (!st) st = brc_train_add_tasks(c, item->valuestring);
-  }
-  cJSON_Delete(root);
+  brc_status st = brc_train_read_config(path, c);
+  if (st == BRC_E_NOT_FOUND && !brc_path_exists(path))
+    return brc_fail(st, "'%s' is no run folder: it has no config.json", run);
+  if (!st && !c->task_count) st = brc_fail(BRC_E_FORMAT, "%s: the key 'tasks' is missing", path);
   snprintf(c->run, sizeof c->run, "%s", run);
   return st;
+}
+
+static const char *part_text(const cJSON *part, const char *key) {
+  const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, key));
+  return text ? text : "?";
+}
+
+brc_status brc_run_add_part(brc_trainer *t) {
+  char path[2 * BRC_TEXT];
+  cJSON *root = NULL;
+  in_run(t, "config.json", path);
+  brc_status st = read_object(path, &root);
+  if (st) return st;
+  cJSON *parts = cJSON_GetObjectItemCaseSensitive(root, "parts"), *now = this_part(t);
+  if (!parts) parts = cJSON_AddArrayToObject(root, "parts");
+  const cJSON *last = cJSON_GetArrayItem(parts, cJSON_GetArraySize(parts) - 1);
+  static const char *const bits[] = {"backend", "device", "driver", "version"};
+  for (size_t i = 0; last && i < BRC_COUNT(bits); i++)
+    if (strcmp(part_text(last, bits[i]), part_text(now, bits[i])))
+      fprintf(stderr, "brc: goes on at step %llu with %s %s instead of %s: no longer equal to the bit\n",
+              (unsigned long long)t->loop.step, bits[i], part_text(now, bits[i]), part_text(last, bits[i]));
+  cJSON_AddItemToArray(parts, now);
+  return write_config(t, root);
 }
 
 //------------------------ 2. Logs -------------------------------------------------

@@ -1,12 +1,11 @@
 #include "train/train.h"
+#include "backends/grant.h"
 #include "base/file.h"
 #include "base/philox.h"
 #include "train/progress.h"
-#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 //------------------------ 1. Options --------------------------------------------
 #define X(type_, field_, name_, lo_, hi_, default_, help_) \
@@ -25,7 +24,8 @@ const size_t brc_train_option_count = BRC_COUNT(brc_train_options);
 const brc_option brc_device_option_rows[] = {
     TEXT("backend", backend, "auto", "auto|host|opencl|vulkan",
          "where the networks run; auto: a GPU if there is one, else host"),
-    TEXT("device", device, "0", NULL, "device of the backend: number, PCI address or UUID (brc devices)"),
+    TEXT("device", device, "auto", NULL,
+         "device: number, PCI address or UUID (brc devices); auto: a GPU that the scheduler granted"),
     TEXT("precision", precision, "fp32", "fp32|tf32|bf16|fp16", "inputs of matrix products"),
     TEXT("gemm", gemm, "", NULL, "force this GEMM provider (brc bench gemm shows them)"),
     BRC_DEVICE_OPTIONS(X)};
@@ -38,24 +38,6 @@ brc_option_set brc_train_option_set(brc_train_config *c) {
                                      {brc_agent_options, brc_agent_option_count, &c->agent, "BRC"},
                                      {brc_device_option_rows, brc_device_option_count, c, "Device"}},
                           .count = 3};
-}
-
-// A device by PCI address or UUID.
-static brc_status device_index(const brc_backend *b, const char *text, int *index) {
-  brc_device_info info[64];
-  size_t count = 0;
-  brc_status st = b->list(info, BRC_COUNT(info), &count);
-  if (st) return st;
-  for (size_t i = 0; i < count && i < BRC_COUNT(info); i++)
-    if ((*info[i].pci && !strcasecmp(info[i].pci, text)) ||
-        (*info[i].uuid && !strcasecmp(info[i].uuid, text))) {
-      *index = info[i].index;
-      return BRC_OK;
-    }
-  return brc_fail(
-      BRC_E_NOT_FOUND,
-      "option --device: '%s' is no device of backend %s (a number, PCI address or UUID; see brc devices)", text,
-      b->name);
 }
 
 brc_precision brc_train_precision(const brc_train_config *c) {
@@ -82,22 +64,24 @@ static brc_status check_precision(const brc_device *d, brc_precision precision) 
 brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out) {
   *out = NULL;
   brc_device_options o = {.threads = (int)c->threads, .gemm = *c->gemm ? c->gemm : NULL, .pool = pool};
-  char *end;
-  long index = strtol(c->device, &end, 10);
-  int i = (int)index;
-  if (end == c->device || *end || index < 0 || index > 4096) {
-    const brc_backend *b = brc_backend_find(c->backend);
-    if (!b) return brc_fail(BRC_E_USAGE, "option --device: '%s' needs --backend", c->device);
-    const brc_status st = device_index(b, c->device, &i);
-    if (st) return st;
-  }
-  brc_status st = brc_device_open(out, c->backend, i, &o);
+  const brc_backend *b;
+  int index;
+  char why[sizeof(*out)->why];
+  brc_status st = brc_device_select(c->backend, c->device, &b, &index, why, sizeof why);
+  if (!st) st = b->open(out, index, &o);
+  if (!st) memcpy((*out)->why, why, sizeof why);
   if (!st) st = check_precision(*out, brc_train_precision(c));
   if (st && *out) {
     brc_device_close(*out);
     *out = NULL;
   }
   return st;
+}
+
+// From the capacity alone: the files' layout must not depend on the interval. With a longer interval the replay asks for a checkpoint
+// before it is due (brc_replay_must_save).
+uint32_t brc_train_replay_slack(const brc_train_config *c) {
+  return (uint32_t)(c->capacity / 16 > 4096 ? c->capacity / 16 : 4096);
 }
 
 brc_status brc_train_add_tasks(brc_train_config *c, const char *name) {
@@ -194,12 +178,9 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
   if (!st) st = brc_pool_create(&t->pool, (int)config->threads);
   if (!st) st = brc_open_device(&t->config, t->pool, &t->device);
   if (!st) st = brc_env_pool_create(&t->envs, t->config.tasks, n, a->seed, &t->assets, t->pool);
-  // Rows between two checkpoints, from the capacity alone: the files' layout must not depend on the interval. With a longer
-  // interval the replay asks for a checkpoint before it is due (brc_replay_must_save).
-  uint32_t slack = (uint32_t)(config->capacity / 16 > 4096 ? config->capacity / 16 : 4096);
   if (!st)
     st = brc_replay_create(&t->replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim,
-                           (uint32_t)config->capacity, slack);
+                           (uint32_t)config->capacity, brc_train_replay_slack(config));
   bool paper = !strcmp(config->normalizer, "paper");
   if (!st)
     st = brc_normalizer_create(

@@ -45,8 +45,12 @@ brc_option_set brc_train_option_set(brc_train_config *c);
 // Backend, device, threads, GEMM provider and precision of a configuration.
 brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out);
 brc_precision brc_train_precision(const brc_train_config *c);  // of updates: what --precision says
+uint32_t brc_train_replay_slack(const brc_train_config *c);    // rows of the replay between two checkpoints
 // Add the tasks that `name` stands for (a task or a benchmark).
 brc_status brc_train_add_tasks(brc_train_config *c, const char *name);
+// Tasks and options of a JSON file: {"tasks": ["walker-run"], "actor_width": 256, ...}, as a run's config.json is. Options that it
+// lacks have their defaults, tasks may be absent. E_FORMAT names the file and the line or key; E_NOT_FOUND the file or the task.
+brc_status brc_train_read_config(const char *path, brc_train_config *c);
 // Dimensions from the tasks, then every check of the whole. E_USAGE or E_VALUE names the option.
 brc_status brc_train_resolve(brc_train_config *c);
 
@@ -110,7 +114,9 @@ brc_status brc_checkpoint_open(const char *run, brc_st_file **out);
 brc_status brc_checkpoint_load_agent(brc_agent *agent, const char *run, uint64_t *step);
 
 //------------------------ 5. Run folder -----------------------------------------
-brc_status brc_run_create(brc_trainer *t, int argc, char **argv);      // config.json
+brc_status brc_run_create(brc_trainer *t, int argc, char **argv);  // config.json
+// Append to config.json's "parts" who computes from the loaded step on; tells on stderr what differs from the part before.
+brc_status brc_run_add_part(brc_trainer *t);
 brc_status brc_run_read_config(const char *run, brc_train_config *c);  // tasks and options of config.json
 bool brc_run_exists(const char *run);
 brc_status brc_run_rewind(brc_trainer *t);  // drop log rows behind the checkpoint, here or in the next events
