@@ -9,9 +9,7 @@
 
 #include "backends/host/vector.h"
 
-#include <string.h>
-
-enum { SIDE = 16, BLOCK = 32, CHUNK = 32, TILE = SIDE * SIDE, BLOCK_CHUNKS = 16, BLOCK_M = 128 };
+enum { SIDE = 16, BLOCK = 32, CHUNK = 32, TILE = SIDE * SIDE, BLOCK_CHUNKS = 8, BLOCK_M = 128 };
 _Static_assert(BLOCK_M *BLOCK_CHUNKS *CHUNK / 2 <= BRC_HOST_SCRATCH, "A's block fits the scratch");
 
 static uint32_t up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
@@ -99,15 +97,26 @@ static void op_pack_rows(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_
 }
 
 //------------------------ 2. Blocks of C ---------------------------------------
-// c [32][32] += the product of two strips.
-typedef void block_fn(const float *a, const float *b, uint32_t chunks, float *c);
+// c [32][32] = what it begins with + the product of two strips. It begins with `begin`, rows `ld_begin` apart (0: the same row for
+// all), or with zeros where that is NULL.
+typedef void block_fn(const float *a, const float *b, uint32_t chunks, const float *begin, size_t ld_begin,
+                      float *c, size_t ldc);
 
-static void block_amx(const float *a, const float *b, uint32_t chunks, float *c) {
-  enum { ROW = BLOCK * sizeof(float), STRIDE = SIDE * sizeof(float) };
-  _tile_loadd(0, c, ROW);
-  _tile_loadd(1, c + SIDE, ROW);
-  _tile_loadd(2, c + SIDE * BLOCK, ROW);
-  _tile_loadd(3, c + SIDE * BLOCK + SIDE, ROW);
+static void block_amx(const float *a, const float *b, uint32_t chunks, const float *begin, size_t ld_begin,
+                      float *c, size_t ldc) {
+  enum { STRIDE = SIDE * sizeof(float) };
+  if (begin) {
+    const size_t ld = ld_begin * sizeof(float);
+    _tile_loadd(0, begin, ld);
+    _tile_loadd(1, begin + SIDE, ld);
+    _tile_loadd(2, begin + SIDE * ld_begin, ld);
+    _tile_loadd(3, begin + SIDE * ld_begin + SIDE, ld);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
   for (uint32_t i = 0; i < chunks; i++, a += 2 * TILE, b += 2 * TILE) {
     _tile_loadd(4, a, STRIDE);
     _tile_loadd(6, b, STRIDE);
@@ -118,19 +127,24 @@ static void block_amx(const float *a, const float *b, uint32_t chunks, float *c)
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
-  _tile_stored(0, c, ROW);
-  _tile_stored(1, c + SIDE, ROW);
-  _tile_stored(2, c + SIDE * BLOCK, ROW);
-  _tile_stored(3, c + SIDE * BLOCK + SIDE, ROW);
+  const size_t ld = ldc * sizeof(float);
+  _tile_stored(0, c, ld);
+  _tile_stored(1, c + SIDE, ld);
+  _tile_stored(2, c + SIDE * ldc, ld);
+  _tile_stored(3, c + SIDE * ldc + SIDE, ld);
 }
 
 // Eight rows at a time: 16 sums in registers, and of each pair of k one load of B per vector and one broadcast of A per row.
-static void block_dot(const float *a, const float *b, uint32_t chunks, float *c) {
+static void block_dot(const float *a, const float *b, uint32_t chunks, const float *begin, size_t ld_begin,
+                      float *c, size_t ldc) {
   enum { ROWS = 8 };
   for (uint32_t r = 0; r < BLOCK; r += ROWS) {
     __m512 sum[ROWS][2];
+#pragma GCC unroll 8
     for (uint32_t i = 0; i < ROWS; i++)
-      for (uint32_t j = 0; j < 2; j++) sum[i][j] = _mm512_loadu_ps(c + (r + i) * BLOCK + j * SIDE);
+#pragma GCC unroll 2
+      for (uint32_t j = 0; j < 2; j++)
+        sum[i][j] = begin ? _mm512_loadu_ps(begin + (r + i) * ld_begin + j * SIDE) : _mm512_setzero_ps();
     const float *rows = a + r / SIDE * TILE + r % SIDE * SIDE, *cols = b;
     for (uint32_t k = 0; k < chunks; k++, rows += 2 * TILE, cols += 2 * TILE)
       for (uint32_t q = 0; q < SIDE; q++) {
@@ -142,52 +156,55 @@ static void block_dot(const float *a, const float *b, uint32_t chunks, float *c)
           sum[i][1] = _mm512_dpbf16_ps(sum[i][1], x, right);
         }
       }
+#pragma GCC unroll 8
     for (uint32_t i = 0; i < ROWS; i++)
-      for (uint32_t j = 0; j < 2; j++) _mm512_storeu_ps(c + (r + i) * BLOCK + j * SIDE, sum[i][j]);
+#pragma GCC unroll 2
+      for (uint32_t j = 0; j < 2; j++) _mm512_storeu_ps(c + (r + i) * ldc + j * SIDE, sum[i][j]);
   }
 }
 
 //------------------------ 3. Products ------------------------------------------
-// The part of C [m, n] at row i, column j that a block covers.
-typedef struct place {
-  uint32_t i, j, rows, cols;
-} place;
-
-static void fetch(const brc_host_product *p, const place *at, bool first, float *c) {
+// A block at an edge of C, or with all that can be added, goes through memory of its own. `first`: nothing is summed yet.
+static void edge_block(const brc_host_product *p, block_fn *block, const float *a, const float *b,
+                       uint32_t chunks, uint32_t i, uint32_t j, bool first) {
+  _Alignas(64) float t[BLOCK * BLOCK];
+  const uint32_t rows = least(p->m - i, BLOCK), cols = least(p->n - j, BLOCK);
   for (uint32_t r = 0; r < BLOCK; r++)
     for (uint32_t h = 0; h < BLOCK; h += SIDE) {
-      const uint32_t n = at->cols > h ? least(at->cols - h, SIDE) : 0;
+      const uint32_t n = cols > h ? least(cols - h, SIDE) : 0;
       vf x = splat(0);
-      if (n && r < at->rows && (!first || p->accumulate))
-        x = load_n(p->c + (at->i + r) * p->ldc + at->j + h, n);
-      if (n && first && p->bias) x += load_n(p->bias + at->j + h, n);
-      store(c + r * BLOCK + h, x);
+      if (n && r < rows && (!first || p->accumulate)) x = load_n(p->c + (i + r) * p->ldc + j + h, n);
+      if (n && first && p->bias) x += load_n(p->bias + j + h, n);
+      store(t + r * BLOCK + h, x);
     }
+  block(a, b, chunks, t, BLOCK, t, BLOCK);
+  for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t h = 0; h < cols; h += SIDE)
+      store_n(p->c + (i + r) * p->ldc + j + h, load(t + r * BLOCK + h), least(cols - h, SIDE));
 }
 
-static void keep(const brc_host_product *p, const place *at, const float *c) {
-  for (uint32_t r = 0; r < at->rows; r++)
-    for (uint32_t h = 0; h < at->cols; h += SIDE)
-      store_n(p->c + (at->i + r) * p->ldc + at->j + h, load(c + r * BLOCK + h), least(at->cols - h, SIDE));
+INLINE void one_block(const brc_host_product *p, block_fn *block, const float *a, const float *b,
+                      uint32_t chunks, uint32_t i, uint32_t j, bool first) {
+  float *c = p->c + i * p->ldc + j;
+  if (p->m - i < BLOCK || p->n - j < BLOCK || (first && p->accumulate && p->bias))
+    edge_block(p, block, a, b, chunks, i, j, first);
+  else if (!first || p->accumulate)
+    block(a, b, chunks, c, p->ldc, c, p->ldc);
+  else
+    block(a, b, chunks, p->bias ? p->bias + j : NULL, 0, c, p->ldc);
 }
 
 INLINE void product(const brc_host_product *p, block_fn *block) {
   const uint32_t chunks = up(p->k, CHUNK);
-  _Alignas(64) float c[BLOCK * BLOCK];
   for (uint32_t i0 = 0; i0 < p->m; i0 += BLOCK_M)
     for (uint32_t c0 = 0, n; c0 < chunks; c0 += n) {
       n = least(chunks - c0, BLOCK_CHUNKS);
       const uint32_t i1 = least(p->m, i0 + BLOCK_M), strip = n * 2 * TILE;
       for (uint32_t i = i0; i < i1; i += BLOCK) pack_a(p, i, c0, c0 + n, p->scratch + (i - i0) / BLOCK * strip);
-      for (uint32_t j = 0; j < p->n; j += BLOCK) {
-        const float *b = p->b + ((size_t)(j / BLOCK) * chunks + c0) * 2 * TILE;
-        for (uint32_t i = i0; i < i1; i += BLOCK) {
-          const place at = {i, j, least(i1 - i, BLOCK), least(p->n - j, BLOCK)};
-          fetch(p, &at, !c0, c);
-          block(p->scratch + (i - i0) / BLOCK * strip, b, n, c);
-          keep(p, &at, c);
-        }
-      }
+      for (uint32_t j = 0; j < p->n; j += BLOCK)
+        for (uint32_t i = i0; i < i1; i += BLOCK)
+          one_block(p, block, p->scratch + (i - i0) / BLOCK * strip,
+                    p->b + ((size_t)(j / BLOCK) * chunks + c0) * 2 * TILE, n, i, j, !c0);
     }
 }
 
