@@ -190,7 +190,7 @@ static brc_status no_such_device(const ocl_place *places, size_t count, int inde
 static uint32_t native_shares(const ocl_device *d) {
   cl_command_queue_properties can = 0;
   const uint32_t cores = d->base.info.compute_units;
-  if (strcmp(d->providers[0]->name, "native") || ocl_mma_device(d) || cores > OCL_SHARES_MOST ||
+  if (strcmp(d->providers[0]->name, "native") || ocl_mma_chosen(d) || cores > OCL_SHARES_MOST ||
       ocl.clGetDeviceInfo(d->id, CL_DEVICE_QUEUE_PROPERTIES, sizeof can, &can, NULL) != CL_SUCCESS ||
       !(can & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE))
     return 1;

@@ -299,9 +299,9 @@ static unsigned precisions_of(const ocl_device *d) {
   return bits;
 }
 
-static bool has(const ocl_device *d, const ocl_gemm_provider *wanted) {
+bool ocl_mma_chosen(const ocl_device *d) {
   for (const ocl_gemm_provider *const *p = d->providers; *p; p++)
-    if (*p == wanted) return true;
+    if (*p == &mma) return true;
   return false;
 }
 
@@ -312,7 +312,7 @@ brc_status ocl_gemm_choose(ocl_device *d, const char *forced) {
 }
 
 void ocl_gemm_trust(ocl_device *d) {
-  if (has(d, &mma)) {
+  if (ocl_mma_chosen(d)) {
     const ocl_gemm_provider *chosen[BRC_COUNT(d->providers)];
     memcpy(chosen, d->providers, sizeof chosen);
     d->providers[0] = &mma;  // what the check asks
