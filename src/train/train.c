@@ -137,6 +137,9 @@ static brc_status step_tasks(void *self, uint64_t step, const double *chosen, fl
   for (size_t i = 0; !st && i < t->config.task_count; i++) {
     const brc_env_result *r = &t->results[i];
     brc_task_stats *s = &t->stats[i];
+    const size_t o = (size_t)t->config.agent.obs_dim;
+    if (r->invalid)
+      memcpy(next_obs + i * o, t->loop.obs + i * o, o * sizeof *next_obs);  // no successor: it stays
     reward[i] = (float)r->reward;
     terminal[i] = r->terminated;
     truncated[i] = r->truncated;
@@ -266,7 +269,7 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
     if (!st) st = brc_env_pool_step(envs, action, next, results, done);
     for (size_t i = 0; !st && i < n; i++) {
       if (done[i]) continue;
-      memcpy(obs + i * o, next + i * o, o * 4);
+      if (!results[i].invalid) memcpy(obs + i * o, next + i * o, o * 4);
       sums[3 * i] += results[i].reward;
       sums[3 * i + 1] = fmax(sums[3 * i + 1], results[i].success);
       sums[3 * i + 2] += 1;
