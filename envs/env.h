@@ -81,6 +81,9 @@ typedef struct brc_env_def {
   brc_status (*inspect)(brc_env *env, const char *name, double *out, size_t max, size_t *count);
 } brc_env_def;
 
+// The normalised score of a mean return and a share of successful episodes, as above.
+double brc_env_score(const brc_env_def *def, double mean_return, double success);
+
 size_t brc_env_count(void);                         // tasks in the registry
 const brc_env_def *brc_env_at(size_t i);            // in registry order
 const brc_env_def *brc_env_find(const char *name);  // NULL if unknown

@@ -290,9 +290,9 @@ static void add_steps(row *r, const brc_trainer *t) {
 }
 
 brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
-  static const char *const columns[] = {"eval_return",    "eval_success", "train_return", "train_success",
-                                        "episode_length", "critic_loss",  "entropy",      "q_mean",
-                                        "reward_scale",   "critic_gnorm"};
+  static const char *const columns[] = {"eval_return",   "eval_success",   "eval_score",  "train_return",
+                                        "train_success", "episode_length", "critic_loss", "entropy",
+                                        "q_mean",        "reward_scale",   "critic_gnorm"};
   bool learning = t->loop.updates_done > 0;
   row r = {0};
   brc_batch b = {0};
@@ -309,6 +309,7 @@ brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
     if (learning) st = inspect(t, i, &b, m);
     double values[] = {eval[i].return_mean,
                        eval[i].success,
+                       eval[i].score,
                        (now->return_sum - was->return_sum) / e,
                        (now->success_sum - was->success_sum) / e,
                        (now->length_sum - was->length_sum) / e,

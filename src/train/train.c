@@ -285,6 +285,7 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
       r.length += s[2] / episodes;
     }
     r.return_std = sqrt(fmax(0, squares - r.return_mean * r.return_mean));
+    r.score = brc_env_score(tasks[t], r.return_mean, r.success);
     out[t] = r;
   }
   brc_actor_free(actor);
@@ -292,6 +293,12 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
   void *all[] = {defs, obs, next, action, task, done, results, sums};
   for (size_t i = 0; i < BRC_COUNT(all); i++) free(all[i]);
   return st;
+}
+
+double brc_eval_score(const brc_eval_result *tasks, size_t count) {
+  double sum = 0;
+  for (size_t i = 0; i < count; i++) sum += tasks[i].score;
+  return sum / (double)count;
 }
 
 //------------------------ 5. The run ---------------------------------------------

@@ -95,9 +95,10 @@ brc_status brc_trainer_init(brc_trainer *t);
 
 //------------------------ 3. Evaluation -----------------------------------------
 typedef struct brc_eval_result {
-  double return_mean, return_std, success,
-      length;  // over the episodes of one task; success: at any step of an episode
+  // Over the episodes of one task; success: the share that were successful at any step; score: brc_env_score.
+  double return_mean, return_std, success, length, score;
 } brc_eval_result;
+double brc_eval_score(const brc_eval_result *tasks, size_t count);  // mean score over tasks
 // `episodes` deterministic episodes of every task, all in parallel; every episode counts once. Starts depend on `seed` alone; nothing of
 // the training state changes. out [tasks].
 brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes,
