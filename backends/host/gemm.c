@@ -4,6 +4,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 //------------------------ 1. The kernels for this CPU --------------------------
 static const brc_host_kernels *kernels;
@@ -27,6 +32,32 @@ static void choose_kernels(void) {
 const brc_host_kernels *brc_host_kernels_here(void) {
   pthread_once(&kernels_once, choose_kernels);
   return kernels;
+}
+
+static const brc_host_bf16 *bf16;
+static pthread_once_t bf16_once = PTHREAD_ONCE_INIT;
+
+// BRC_HOST_ISA=avx512bf16 leaves AMX out; narrower ones have no such products.
+static void choose_bf16(void) {
+#if defined(__x86_64__)
+  const char *most = getenv("BRC_HOST_ISA");
+  const bool narrow = most && strcmp(most, "avx512bf16") != 0;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (narrow || strcmp(brc_host_kernels_here()->isa, "avx512") != 0 ||
+      !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1))
+    return;
+  bf16 = &brc_host_bf16_dot;
+  // Linux keeps the tiles' state for processes that ask.
+  enum { REQUEST_STATE = 0x1023, TILE_DATA = 18, HAS_BF16 = 1 << 22, HAS_TILES = 1 << 24 };
+  if (!most && __get_cpuid_count(7, 0, &a, &b, &c, &d) && d & HAS_BF16 && d & HAS_TILES &&
+      !syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA))
+    bf16 = &brc_host_bf16_amx;
+#endif
+}
+
+const brc_host_bf16 *brc_host_bf16_here(void) {
+  pthread_once(&bf16_once, choose_bf16);
+  return bf16;
 }
 
 //------------------------ 2. oneDNN --------------------------------------------
@@ -85,17 +116,18 @@ brc_host_product_fn *brc_host_gemm_provider(const char *name) {
 }
 
 //------------------------ 4. A whole product -----------------------------------
-enum { BLOCK_M = 64, BLOCK_N = 480, SLAB = 96 };  // SLAB: rows of B that one item copies
+enum { BLOCK_M = 64, BLOCK_N = 480, SLAB = 96 };  // SLAB: rows of B that one item copies, a multiple of 32
 
 typedef struct job {
   brc_host_gemm_args g;
   brc_host_product_fn *product;
   const brc_host_kernels *kernels;
+  const brc_host_bf16 *bf16;  // NULL: float32
   uint32_t blocks_m, blocks_n, block_m, block_n, slabs;
   float *copy;  // B of every member as [k, ld_t], or packed for our own kernels, or NULL
   bool packed;
-  size_t ld_t;
-  float *scratch;  // BRC_HOST_SCRATCH for each thread
+  size_t ld_t, copy_size;  // copy_size: of one member
+  float *scratch;          // BRC_HOST_SCRATCH for each thread
 } job;
 
 static void copy_item(void *arg, uint32_t item, uint32_t thread) {
@@ -104,8 +136,10 @@ static void copy_item(void *arg, uint32_t item, uint32_t thread) {
   const uint32_t rows = j->g.tb ? j->g.n : j->g.k, e = item / j->slabs, r0 = item % j->slabs * SLAB,
                  r1 = rows - r0 < SLAB ? rows : r0 + SLAB;
   const float *b = j->g.b + e * j->g.stride_b;
-  float *out = j->copy + e * j->ld_t * j->g.k;
-  if (!j->packed)
+  float *out = j->copy + e * j->copy_size;
+  if (j->bf16)
+    j->bf16->pack(b, j->g.ldb, j->g.tb, j->g.n, j->g.k, r0, r1, out);
+  else if (!j->packed)
     j->kernels->transpose(b + (size_t)r0 * j->g.ldb, j->g.ldb, out + r0, j->ld_t, r1 - r0, j->g.k);
   else if (j->g.tb)
     j->kernels->pack_transposed(b, j->g.ldb, j->g.n, j->g.k, r0, r1, out);
@@ -132,7 +166,7 @@ static void product_item(void *arg, uint32_t item, uint32_t thread) {
                         .bias = g->bias ? g->bias + e * g->stride_bias + n0 : NULL,
                         .scratch = j->scratch + (size_t)thread * BRC_HOST_SCRATCH};
   if (j->copy) {
-    p.b = j->copy + e * j->ld_t * g->k + n0;
+    p.b = j->copy + e * j->copy_size + n0;
     p.ldb = j->ld_t;
   } else {
     p.b = g->b + e * g->stride_b + (g->tb ? (size_t)n0 * g->ldb : n0);
@@ -161,19 +195,24 @@ static void each_item(brc_pool *pool, uint32_t items, brc_pool_fn *fn, job *j) {
 }
 
 void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
-  job j = {.g = *args, .product = brc_host_gemm_provider(args->provider), .kernels = brc_host_kernels_here()};
+  job j = {.g = *args,
+           .product = brc_host_gemm_provider(args->provider),
+           .kernels = brc_host_kernels_here(),
+           .bf16 = args->bf16 ? brc_host_bf16_here() : NULL};
+  if (j.bf16) j.product = j.bf16->product;
   if (!j.product) j.product = blocked_product;
   if (!args->m || !args->n || !args->batch) return;
   const bool own = j.product == j.kernels->product || j.product == blocked_product,
              far = !args->ta && args->m >= BRC_HOST_PACK_ROWS && args->ldb >= BRC_HOST_PACK_PITCH;
-  j.packed = own && (args->tb || far);
+  j.packed = j.bf16 || (own && (args->tb || far));
   j.block_m = BLOCK_M;
   j.block_n = j.packed || args->n < BLOCK_N + BLOCK_N / 2 ? args->n : BLOCK_N;
   j.blocks_m = (args->m + j.block_m - 1) / j.block_m;
   j.blocks_n = (args->n + j.block_n - 1) / j.block_n;
   j.ld_t = BRC_ROUND_UP(args->n, 16u);
+  j.copy_size = j.bf16 ? (size_t)BRC_HOST_BF16_ROWS(args->k) * BRC_HOST_BF16_COLS(args->n) : j.ld_t * args->k;
   const size_t threads = pool ? (size_t)brc_pool_threads(pool) : 1,
-               copy = args->tb || j.packed ? j.ld_t * args->k * args->batch : 0;
+               copy = args->tb || j.packed ? j.copy_size * args->batch : 0;
   j.scratch = own_scratch(threads * BRC_HOST_SCRATCH + copy);
   if (copy) {
     j.copy = j.scratch + threads * BRC_HOST_SCRATCH;

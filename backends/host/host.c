@@ -140,7 +140,11 @@ static void fill_info(brc_device_info *info) {
   *info = (brc_device_info){
       .backend = "host", .is_cpu = true, .fp64 = true, .precisions = 1u << BRC_FP32, .max_work_group = 1};
   cpu_model(info->name, sizeof info->name, info->vendor, sizeof info->vendor);
-  snprintf(info->driver, sizeof info->driver, "C, %s kernels", brc_host_kernels_here()->isa);
+  const brc_host_bf16 *bf16 = brc_host_bf16_here();
+  snprintf(info->driver, sizeof info->driver, "C, %s kernels%s%s", brc_host_kernels_here()->isa,
+           bf16 ? ", bf16 by " : "", bf16 ? bf16->isa : "");
+  if (bf16) info->precisions |= 1u << BRC_BF16;
+  if (brc_emulate_precision()) info->precisions = (1u << BRC_PRECISION_COUNT) - 1;
   info->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
   info->compute_units = (uint32_t)cores_here();
   long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
@@ -293,6 +297,7 @@ static brc_status host_compile(brc_device *base, const brc_program *p, brc_exec 
   const char *fuse = getenv("BRC_HOST_FUSE");  // 0: each op on its own, to compare; the results are the same
   const host_schedule_options o = {.kernels = d->kernels,
                                    .product = d->product,
+                                   .bf16 = brc_host_bf16_here(),
                                    .threads = x->threads,
                                    .fuse = !fuse || strcmp(fuse, "0") != 0,
                                    .bits_from_blocks = d->bits_from_blocks};

@@ -50,6 +50,11 @@ void brc_host_gemm_rounded(brc_pool *pool, const brc_host_gemm_args *args, brc_p
   static _Thread_local float *memory;
   static _Thread_local size_t size;
   brc_host_gemm_args g = *args;
+  if (precision == BRC_BF16 && brc_host_bf16_here()) {
+    g.bf16 = true;
+    brc_host_gemm(pool, &g);
+    return;
+  }
   const size_t one_a = (size_t)g.m * g.k, one_b = (size_t)g.n * g.k;
   const uint32_t members_a = g.stride_a ? g.batch : 1, members_b = g.stride_b ? g.batch : 1;
   const size_t need = members_a * one_a + members_b * one_b + 64;  // vectors may read behind the end
@@ -67,4 +72,27 @@ void brc_host_gemm_rounded(brc_pool *pool, const brc_host_gemm_args *args, brc_p
   g.a = a, g.lda = cols_a, g.stride_a = members_a > 1 ? one_a : 0;
   g.b = b, g.ldb = cols_b, g.stride_b = members_b > 1 ? one_b : 0;
   brc_host_gemm(pool, &g);
+}
+
+void brc_host_op_rounded(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
+  (void)scratch;
+  const brc_host_view *a = &op->in[0], *b = &op->in[1], *bias = op->kind == BRC_OP_dense ? &op->in[2] : NULL,
+                      *c = &op->out[0];
+  const bool ta = op->kind == BRC_OP_dense_dw;
+  const brc_host_gemm_args g = {.ta = ta,
+                                .tb = op->kind == BRC_OP_dense_dx,
+                                .m = r1 - r0,
+                                .n = c->cols,
+                                .k = ta ? a->rows : a->cols,
+                                .batch = 1,
+                                .a = a->data + e * a->stride + (ta ? (size_t)r0 : (size_t)r0 * a->pitch),
+                                .b = b->data + e * b->stride,
+                                .bias = bias && bias->data ? bias->data + e * bias->stride : NULL,
+                                .c = c->data + e * c->stride + (size_t)r0 * c->pitch,
+                                .lda = a->pitch,
+                                .ldb = b->pitch,
+                                .ldc = c->pitch,
+                                .accumulate = op->params.dense.accumulate};
+  brc_host_gemm_rounded(NULL, &g, (brc_precision)op->params.dense.precision, op->params.dense.scale_a,
+                        op->params.dense.scale_b);
 }

@@ -1,5 +1,6 @@
 #include "backends/host/schedule.h"
 
+#include "backends/host/precision.h"
 #include "graph/hazard.h"
 
 #include <stdlib.h>
@@ -172,7 +173,13 @@ static void use_operands(builder *b, host_step *s, unsigned skip_in, unsigned sk
 enum { TRANSPOSE_ROWS = 64 };
 static const uint64_t COPY_MOST = (uint64_t)1 << 24;  // elements
 
+static const brc_host_bf16 *bf16_of(const builder *b, const brc_op *op) {
+  return op->params.dense.precision == BRC_BF16 ? b->o->bf16 : NULL;
+}
+
 static bool wants_copy(const builder *b, const brc_op *op) {
+  if (bf16_of(b, op)) return true;
+  if (op->kind == BRC_OP_dense_dw || op->params.dense.precision != BRC_FP32) return false;
   const brc_tensor *kernel = op->in[1], *out = op->out[0];
   if ((uint64_t)kernel->members * kernel->rows * BRC_ROUND_UP(kernel->cols, (uint32_t)ALIGN) > COPY_MOST)
     return false;
@@ -187,22 +194,25 @@ static host_use add_copy(builder *b, const brc_op *op) {
   const brc_tensor *kernel = op->in[1];
   const bool transposed = op->kind == BRC_OP_dense_dx;
   const uint32_t k = transposed ? kernel->cols : kernel->rows, n = transposed ? kernel->rows : kernel->cols;
-  const uint32_t pitch = BRC_ROUND_UP(n, (uint32_t)ALIGN);
-  const uint64_t stride = (uint64_t)k * pitch;
+  const brc_host_bf16 *bf16 = bf16_of(b, op);
+  const uint32_t pitch = bf16 ? BRC_HOST_BF16_COLS(n) : BRC_ROUND_UP(n, (uint32_t)ALIGN),
+                 rows = bf16 ? BRC_HOST_BF16_ROWS(k) : k;
+  const uint64_t stride = (uint64_t)rows * pitch;
   host_step *t = add_step(b, op,
-                          !transposed              ? kernels->pack_kernel
+                          bf16                     ? (transposed ? bf16->pack_rows : bf16->pack_kernel)
+                          : !transposed            ? kernels->pack_kernel
                           : b->o->bits_from_blocks ? kernels->transpose_rows
                                                    : kernels->pack_rows);
   t->members = kernel->members;
   t->rows = kernel->rows;
-  t->grain = transposed ? 48 : 64;
+  t->grain = transposed && !bf16 ? 48 : 64;
   t->work = 8.0 * kernel->rows * kernel->cols * kernel->members;
   use_tensor(b, t, 0, kernel, true, false, false);
   s->roots[s->root_count] = (host_root){.elements = stride * kernel->members, .first_phase = -1};
   host_use u = {.root = s->root_count++,
                 .members = kernel->members,
-                .rows = k,
-                .cols = n,
+                .rows = rows,
+                .cols = bf16 ? pitch : n,
                 .pitch = pitch,
                 .stride = kernel->members > 1 ? stride : 0,
                 .writes = true};
@@ -216,16 +226,19 @@ static void add_product(builder *b, const brc_op *op) {
   const bool copy = wants_copy(b, op);
   host_use u = {.root = -1};
   if (copy) u = add_copy(b, op);
-  host_step *x = add_step(b, op, b->o->kernels->ops[op->kind]);
-  x->local = true;
+  const brc_host_bf16 *bf16 = bf16_of(b, op);
+  const bool rounded = op->params.dense.precision != BRC_FP32 && !bf16;
+  host_step *x = add_step(b, op, rounded ? brc_host_op_rounded : b->o->kernels->ops[op->kind]);
+  x->local = rules[op->kind].local;
+  if (bf16) x->host.product = bf16->product;
   use_operands(b, x, copy ? BIT(1) : 0, 0);
   if (!copy) return;
-  x->host.b = b->o->bits_from_blocks ? BRC_HOST_B_TRANSPOSED : BRC_HOST_B_PACKED;
+  x->host.b = b->o->bits_from_blocks && !bf16 ? BRC_HOST_B_TRANSPOSED : BRC_HOST_B_PACKED;
   x->uses[1] = u;
 }
 
 static void add_op(builder *b, const brc_op *op) {
-  if (op->kind == BRC_OP_dense || op->kind == BRC_OP_dense_dx) {
+  if (op->kind <= BRC_OP_dense_dw) {
     add_product(b, op);
   } else if (op->kind == BRC_OP_policy_loss && op->out[1]) {
     host_step *g = add_step(b, op, policy_gradient);

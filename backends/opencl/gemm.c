@@ -69,6 +69,11 @@ static bool native_device(const ocl_device *d) {
          (can & CL_EXEC_NATIVE_KERNEL);
 }
 
+// In bf16 by the CPU's own units, where it has them.
+static bool native_takes(const ocl_device *d, const ocl_gemm *g) {
+  return takes_emulated(d, g) || (g->p.precision == BRC_BF16 && brc_host_bf16_here());
+}
+
 typedef struct native_product {
   brc_pool *pool;
   brc_host_gemm_args args;
@@ -252,7 +257,7 @@ static brc_status clblast_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) 
 
 //------------------------ 4. The table -----------------------------------------
 static const ocl_gemm_provider tiled = {"tiled", tiled_device, takes_emulated, tiled_add};
-static const ocl_gemm_provider native = {"native", native_device, takes_emulated, native_add};
+static const ocl_gemm_provider native = {"native", native_device, native_takes, native_add};
 static const ocl_gemm_provider mma = {"mma", ocl_mma_device, ocl_mma_takes, ocl_mma_add};
 static const ocl_gemm_provider blast = {"clblast", clblast_device, clblast_takes, clblast_add};
 
