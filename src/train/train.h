@@ -31,7 +31,7 @@ typedef struct brc_train_config {
 #undef X
   char backend[BRC_TEXT], device[BRC_TEXT], precision[BRC_TEXT], gemm[BRC_TEXT], assets[BRC_TEXT],
       run[BRC_TEXT], normalizer[BRC_TEXT];
-  bool quiet, json;
+  bool quiet, json, overlap;
   brc_agent_config agent;
   // The tasks, resolved.
   const brc_env_def *tasks[256];
@@ -67,7 +67,7 @@ typedef struct brc_task_stats {
 typedef struct brc_trainer {
   brc_train_config config;
   brc_assets assets;
-  brc_pool *pool;
+  brc_pool *pool, *env_threads;  // env_threads: with overlap
   brc_device *device;
   brc_agent *agent;
   brc_replay *replay;
