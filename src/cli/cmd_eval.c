@@ -33,12 +33,6 @@ typedef struct evaluation {
 } evaluation;
 
 //------------------------ 1. Evaluating -------------------------------------------
-static brc_status read_run(const char *run, brc_train_config *c) {
-  brc_status st = brc_run_read_config(run, c);
-  if (!st && !brc_checkpoint_exists(run)) st = brc_fail(BRC_E_NOT_FOUND, "'%s' has no checkpoint yet", run);
-  return st ? st : brc_train_resolve(c);
-}
-
 static brc_status same_tasks(const evaluation *e, const brc_train_config *c) {
   bool same = c->task_count == e->task_count;
   for (size_t i = 0; same && i < e->task_count; i++) same = c->tasks[i] == e->tasks[i];
@@ -176,7 +170,7 @@ brc_status brc_cmd_eval(int argc, char **argv) {
   for (size_t r = 0; !st && r < e.count; r++) {  // everything that can be wrong, before anything is computed
     brc_train_config *config = r ? &other : &first;
     e.runs[r].run = words[r];
-    st = read_run(words[r], config);
+    st = brc_run_read_trained(words[r], config);
     if (r == 0) {
       e.tasks = first.tasks;
       e.task_count = first.task_count;
@@ -190,7 +184,7 @@ brc_status brc_cmd_eval(int argc, char **argv) {
   st = brc_pool_create(&pool, (int)c.threads);
   if (!st) st = brc_open_device(&c, pool, &device);
   for (size_t r = 0; !st && r < e.count; r++) {
-    if (r) st = read_run(words[r], &other);
+    if (r) st = brc_run_read_trained(words[r], &other);
     if (!st) st = evaluate_run(&e, r ? &other : &first, device, pool, c.assets, &e.runs[r]);
   }
   if (!st) st = summarise(&e);

@@ -3,7 +3,6 @@
 #include "cli/cli.h"
 #include "envs/env.h"
 #include <fnmatch.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,9 +184,6 @@ static brc_status list_assets(const assets_options *opt) {
   return BRC_OK;
 }
 
-static volatile int stop;
-static void on_signal(int sig) { stop = sig; }
-
 // Whose the files are: the licence's first lines.
 static void print_licence(const brc_asset_suite *s, const brc_asset_fetched *x) {
   FILE *f = fopen(x->licence, "r");
@@ -205,7 +201,7 @@ static brc_status fetch_one(const brc_asset_suite *s, const assets_options *opt,
                        .url = from && *from ? from : s->url,
                        .commit = *opt->commit ? opt->commit : s->commit,
                        .to = *opt->to ? opt->to : NULL,
-                       .stop = &stop};
+                       .stop = brc_cli_stop()};
   if (s->url)
     fprintf(stderr, "brc: %s: fetching commit %.12s of %s (about %d MB)\n", s->name, f.commit, f.url,
             s->megabytes);
@@ -258,9 +254,6 @@ static brc_status fetch_assets(const char *const *words, size_t count, const ass
   if (n > 1 && (*opt->from || *opt->commit || (from && *from)))
     return brc_fail(BRC_E_USAGE,
                     "--from, --commit and BRC_ASSETS_URL are about one repository: name one suite");
-  struct sigaction action = {.sa_handler = on_signal};
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
   cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "suites");
   for (size_t i = 0; !st && i < n; i++) st = fetch_one(suites[i], opt, list);
   if (!st && !n && !opt->json) printf("nothing is missing\n");

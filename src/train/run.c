@@ -147,6 +147,12 @@ brc_status brc_run_read_config(const char *run, brc_train_config *c) {
   return st;
 }
 
+brc_status brc_run_read_trained(const char *run, brc_train_config *c) {
+  brc_status st = brc_run_read_config(run, c);
+  if (!st && !brc_checkpoint_exists(run)) st = brc_fail(BRC_E_NOT_FOUND, "'%s' has no checkpoint yet", run);
+  return st ? st : brc_train_resolve(c);
+}
+
 static const char *part_text(const cJSON *part, const char *key) {
   const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, key));
   return text ? text : "?";

@@ -119,6 +119,8 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv);  // config.jso
 // Append to config.json's "parts" who computes from the loaded step on; tells on stderr what differs from the part before.
 brc_status brc_run_add_part(brc_trainer *t);
 brc_status brc_run_read_config(const char *run, brc_train_config *c);  // tasks and options of config.json
+// The same, resolved, of a run that has a checkpoint.
+brc_status brc_run_read_trained(const char *run, brc_train_config *c);
 bool brc_run_exists(const char *run);
 brc_status brc_run_rewind(brc_trainer *t);  // drop log rows behind the checkpoint, here or in the next events
 brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval);  // a row of log.csv
