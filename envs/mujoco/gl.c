@@ -1,5 +1,6 @@
-// EGL and OSMesa, loaded at run time: few enough functions that their headers are not needed. The libraries are never closed. The one
-// that gave the context has global symbols: libmujoco looks there for eglGetProcAddress or OSMesaGetProcAddress.
+// EGL and OSMesa, loaded at run time: few enough functions that their headers are not needed. The libraries are never closed, nor
+// is EGL's display. The library that gave the context has global symbols: libmujoco looks there for eglGetProcAddress or
+// OSMesaGetProcAddress.
 #include "envs/mujoco/gl.h"
 
 #include <dlfcn.h>
@@ -50,7 +51,6 @@ enum {
 #define EGL_FUNCTIONS(X)                                                                                     \
   X(eglGetProcAddress, void *, (const char *name))                                                           \
   X(eglInitialize, unsigned, (void *display, int *major, int *minor))                                        \
-  X(eglTerminate, unsigned, (void *display))                                                                 \
   X(eglBindAPI, unsigned, (unsigned api))                                                                    \
   X(eglChooseConfig, unsigned, (void *display, const int *attributes, void **configs, int most, int *count)) \
   X(eglCreateContext, void *, (void *display, void *config, void *share, const int *attributes))             \
@@ -186,7 +186,6 @@ void brc_gl_close(brc_gl *g) {
   if (g->display) {
     egl.eglMakeCurrent(g->display, NULL, NULL, NULL);
     if (g->context) egl.eglDestroyContext(g->display, g->context);
-    egl.eglTerminate(g->display);
   }
   if (g->osmesa) osmesa.OSMesaDestroyContext(g->osmesa);
   *g = (brc_gl){0};
