@@ -15,9 +15,10 @@ typedef struct tasks_options {
   char assets[BRC_TEXT];
 } tasks_options;
 
+// NULL: the files are the user's own.
 static const char *how_to_get(const brc_env_def *d) {
   const brc_asset_suite *s = d->asset ? brc_asset_suite_of(d->asset) : NULL;
-  return s ? s->how_to_get : "tools/setup";
+  return s ? s->how_to_get : NULL;
 }
 
 static void show_task(const brc_env_def *d, const brc_assets *assets, bool json, cJSON *list) {
@@ -27,8 +28,10 @@ static void show_task(const brc_env_def *d, const brc_assets *assets, bool json,
     printf("%-28s %-13s %5d %5d %7d  ", d->name, d->suite, d->obs_dim, d->act_dim, d->max_steps);
     if (found)
       printf("%s\n", d->asset ? path : "-");
-    else
+    else if (how_to_get(d))
       printf("missing; run %s\n", how_to_get(d));
+    else
+      printf("missing; name the folder that has %s with --assets\n", d->asset);
     return;
   }
   cJSON *x = cJSON_CreateObject();
@@ -41,7 +44,7 @@ static void show_task(const brc_env_def *d, const brc_assets *assets, bool json,
   cJSON_AddNumberToObject(x, "success_score", d->success_score);
   cJSON_AddBoolToObject(x, "assets_found", found);
   if (d->asset) cJSON_AddStringToObject(x, "asset", found ? path : d->asset);
-  if (!found) cJSON_AddStringToObject(x, "how_to_get", how_to_get(d));
+  if (!found && how_to_get(d)) cJSON_AddStringToObject(x, "how_to_get", how_to_get(d));
   cJSON_AddItemToArray(list, x);
 }
 
