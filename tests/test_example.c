@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "check.h"
-#include "envs/env.h"
+#include "envs/mujoco/mj.h"
 #include "testing.h"
 #include "train/train.h"
 
@@ -57,6 +57,17 @@ static double expected_reward(const double *obs, const float *action) {
   return near * (4 + small) / 5;
 }
 
+// The goal is drawn where it is.
+static void check_drawn(brc_env *e, const double *obs) {
+#ifdef BRC_HAVE_MUJOCO
+  const brc_mj_sim *s = brc_env_def_of(e)->simulation(e);
+  assert_int_equal(s->model.nsite, 1);
+  for (int i = 0; i < 2; i++) assert_true(fabs(s->data->site_xpos[i] - (obs[i] + obs[4 + i])) < 1e-12);
+#else
+  (void)e, (void)obs;
+#endif
+}
+
 // A hand-made controller solves it, and every number is what it should be on the way.
 static void test_episode(void **state) {
   (void)state;
@@ -65,6 +76,7 @@ static void test_episode(void **state) {
   brc_env_result result = {0};
   check_ok(brc_env_reset(e, 1, 0, obs));
   for (int i = 0; i < 2; i++) goal[i] = obs[i] + obs[4 + i];
+  check_drawn(e, obs);
   for (int t = 1; t <= STEPS; t++) {
     float action[ACT];
     for (int i = 0; i < ACT; i++) action[i] = (float)fmin(fmax(1.5 * obs[4 + i] - 0.8 * obs[2 + i], -1), 1);
@@ -104,6 +116,7 @@ static void test_state(void **state) {
     assert_memory_equal(x, y, sizeof x);
     assert_true(rx.reward == ry.reward);
   }
+  check_drawn(b, y);
   check_ok(brc_env_reset(a, 7, 3, x));
   check_ok(brc_env_reset(b, 7, 3, y));
   assert_memory_equal(x, y, sizeof x);
