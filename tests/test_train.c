@@ -3,6 +3,7 @@
 #include "oracle.h"
 #include "run_brc.h"
 #include "testing.h"
+#include "envs/env_impl.h"
 #include "train/train.h"
 #include <math.h>
 #include <signal.h>
@@ -517,6 +518,14 @@ static void test_evaluation(void **state) {
   same_file(x, y);
 }
 
+// probe-wrap that succeeds in its second step, and in no other: an episode is successful if it gets there.
+static brc_status succeed_second(brc_env *env, const float *action, double *obs, brc_env_result *result) {
+  const bool second = env->steps == 1;
+  brc_status st = brc_env_find("probe-wrap")->step(env, action, obs, result);
+  result->success = second;
+  return st;
+}
+
 // All episodes at once give what one after the other gives, each in an environment and with an actor of its own number, and
 // every one counts once: probe-wrap's end by chance after 1 to 20 steps.
 static void test_evaluation_counts(void **state) {
@@ -532,6 +541,10 @@ static void test_evaluation_counts(void **state) {
   brc_trainer *t;
   check_ok(brc_trainer_create(&t, &c));
   check_ok(brc_trainer_init(t));
+  brc_env_def succeeding = *c.tasks[0];
+  succeeding.step = succeed_second;
+  succeeding.success_score = 0;  // as in suites that count successes
+  c.tasks[0] = &succeeding;
   brc_eval_result all[TASKS];
   check_ok(brc_evaluate(t->agent, c.tasks, c.task_count, EPISODES, 5, &t->assets, t->pool, all));
   const brc_env_def *defs[N];
@@ -547,13 +560,14 @@ static void test_evaluation_counts(void **state) {
   check_ok(brc_env_pool_reset(envs, obs));
   check_ok(brc_actor_create(&actor, t->agent, 1, BRC_ACT_MEAN, false));
   for (int task = 0; task < TASKS; task++) {
-    double returns[EPISODES] = {0}, length = 0, mean = 0, variance = 0;
+    double returns[EPISODES] = {0}, length = 0, mean = 0, variance = 0, successes = 0;
     for (int k = 0; k < EPISODES; k++) {
       int i = task * EPISODES + k;
       uint8_t skip[N];
       int32_t row = task;
       memset(skip, 1, sizeof skip);
       skip[i] = 0;
+      double begun = length;
       for (bool going = true; going; length++) {
         check_ok(brc_actor_run(actor, BRC_F32, obs + OBS * i, &row, NULL, 0, action + ACT * i, NULL));
         check_ok(brc_env_pool_step(envs, action, next, results, skip));
@@ -562,12 +576,16 @@ static void test_evaluation_counts(void **state) {
         going = !results[i].terminated && !results[i].truncated;
       }
       mean += returns[k] / EPISODES;
+      successes += task == 0 && length - begun >= 2;
     }
     for (int k = 0; k < EPISODES; k++) variance += (returns[k] - mean) * (returns[k] - mean) / EPISODES;
     // 1e-5: products of 1 row and of 14 are summed in another order
     assert_true(fabs(all[task].return_mean - mean) < 1e-5 && fabs(all[task].length - length / EPISODES) < 1e-9);
     assert_true(fabs(all[task].return_std - sqrt(variance)) < 1e-5);
-    assert_true(fabs(all[task].score - mean / c.tasks[task]->success_score) < 1e-5);
+    assert_true(fabs(all[task].success - successes / EPISODES) < 1e-12);
+    double score = task == 0 ? successes / EPISODES : mean / c.tasks[task]->success_score;
+    assert_true(fabs(all[task].score - score) < 1e-5);
+    if (task == 0) assert_true(successes > 0 && successes < EPISODES);
   }
   brc_actor_free(actor);
   brc_env_pool_destroy(envs);
