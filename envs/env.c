@@ -64,6 +64,11 @@ brc_status brc_env_step(brc_env *env, const float *action, double *obs, brc_env_
   return BRC_OK;
 }
 
+double brc_env_score(const brc_env_def *def, double mean_return, double success) {
+  double span = def->success_score - def->random_score;
+  return span != 0 ? (mean_return - def->random_score) / span : success;
+}
+
 //------------------------ 2. State --------------------------------------------
 // Layout: step count, running (0 or 1), then the def's own bytes.
 enum { HEAD_BYTES = 2 * sizeof(uint64_t) };

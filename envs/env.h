@@ -80,7 +80,12 @@ typedef struct brc_env_def {
   // Numbers of the simulation by name, for verification: "obs" (observed anew), "qpos", "qvel", "ncon". At most `max`
   // are written, *count says how many there are; E_NOT_FOUND for a name that the task lacks. NULL: none.
   brc_status (*inspect)(brc_env *env, const char *name, double *out, size_t max, size_t *count);
+  // What envs/mujoco/render.h draws; NULL: there is nothing to see.
+  struct brc_mj_sim *(*simulation)(brc_env *env);
 } brc_env_def;
+
+// The normalised score of a mean return and a share of successful episodes, as above.
+double brc_env_score(const brc_env_def *def, double mean_return, double success);
 
 size_t brc_env_count(void);                         // tasks in the registry
 const brc_env_def *brc_env_at(size_t i);            // in registry order

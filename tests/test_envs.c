@@ -83,6 +83,42 @@ static void test_registry_rows(void **state) {
   assert_null(brc_env_find("cartpole"));
 }
 
+// The published normalisation: a CSV of task,random_score,success_score.
+static void test_scores(void **state) {
+  (void)state;
+  const brc_env_def *dmc = brc_env_find("dog-run"), *probe = brc_env_find("probe-scale-b"),
+                    sparse = {.name = "sparse"};
+  assert_true(brc_env_score(dmc, 250, 1) == 0.25);
+  assert_true(brc_env_score(probe, 900, 0) == 0.9);
+  assert_true(brc_env_score(&sparse, 250, 0.6) == 0.6);
+  char path[4096], *text, *at, *line;
+  const char *shared = getenv("BRC_SHARED");
+  size_t bytes, compared = 0;
+  snprintf(path, sizeof path, "%s/reference/humanoidbench_scores.csv",
+           shared ? shared : BRC_SOURCE_DIR "/../shared");
+  if (!brc_path_exists(path)) {
+    printf("skipped: no %s\n", path);
+    skip();
+  }
+  ok(brc_file_read(path, &text, &bytes));
+  for (line = strtok_r(text, "\n", &at); line; line = strtok_r(NULL, "\n", &at)) {
+    char name[64];
+    double low, high;
+    if (sscanf(line, "%63[^,],%lf,%lf", name, &low, &high) != 3)
+      continue;  // the header; one task without a random score
+    const brc_env_def *d = brc_env_find(name);
+    if (!d) continue;
+    compared++;
+    if (d->random_score != low || d->success_score != high)
+      fail_msg("%s: %g, %g, expected %g, %g", name, d->random_score, d->success_score, low, high);
+    assert_true(fabs(brc_env_score(d, (low + high) / 2, 0) - 0.5) < 1e-12);
+  }
+  free(text);
+  size_t tasks = 0;
+  for (size_t i = 0; i < brc_env_count(); i++) tasks += !strcmp(brc_env_at(i)->suite, "humanoidbench");
+  assert_int_equal(compared, tasks);
+}
+
 static void test_resolve(void **state) {
   (void)state;
   const brc_env_def *list[MAX_TASKS];
@@ -1430,6 +1466,7 @@ static void test_restore_model(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_registry_rows),
+      cmocka_unit_test(test_scores),
       cmocka_unit_test(test_resolve),
       cmocka_unit_test(test_benchmarks),
       cmocka_unit_test(test_unknown_name),

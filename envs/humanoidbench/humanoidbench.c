@@ -69,6 +69,10 @@ brc_status hb_create(brc_env **out, const brc_env_def *def, const brc_assets *as
   return BRC_OK;
 }
 
+struct brc_mj_sim *hb_simulation(brc_env *env) {
+  return &((hb_env *)env)->sim;
+}
+
 void hb_destroy(brc_env *env) {
   hb_env *e = (hb_env *)env;
   brc_mj_sim_free(&e->sim);

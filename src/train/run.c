@@ -147,6 +147,12 @@ brc_status brc_run_read_config(const char *run, brc_train_config *c) {
   return st;
 }
 
+brc_status brc_run_read_trained(const char *run, brc_train_config *c) {
+  brc_status st = brc_run_read_config(run, c);
+  if (!st && !brc_checkpoint_exists(run)) st = brc_fail(BRC_E_NOT_FOUND, "'%s' has no checkpoint yet", run);
+  return st ? st : brc_train_resolve(c);
+}
+
 static const char *part_text(const cJSON *part, const char *key) {
   const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, key));
   return text ? text : "?";
@@ -290,9 +296,9 @@ static void add_steps(row *r, const brc_trainer *t) {
 }
 
 brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
-  static const char *const columns[] = {"eval_return",    "eval_success", "train_return", "train_success",
-                                        "episode_length", "critic_loss",  "entropy",      "q_mean",
-                                        "reward_scale",   "critic_gnorm"};
+  static const char *const columns[] = {"eval_return",   "eval_success",   "eval_score",  "train_return",
+                                        "train_success", "episode_length", "critic_loss", "entropy",
+                                        "q_mean",        "reward_scale",   "critic_gnorm"};
   bool learning = t->loop.updates_done > 0;
   row r = {0};
   brc_batch b = {0};
@@ -309,6 +315,7 @@ brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
     if (learning) st = inspect(t, i, &b, m);
     double values[] = {eval[i].return_mean,
                        eval[i].success,
+                       eval[i].score,
                        (now->return_sum - was->return_sum) / e,
                        (now->success_sum - was->success_sum) / e,
                        (now->length_sum - was->length_sum) / e,
