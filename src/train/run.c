@@ -181,6 +181,7 @@ brc_status brc_run_add_part(brc_trainer *t) {
 typedef struct text {
   char *s;
   size_t n;
+  bool failed;  // out of memory: a piece is missing
 } text;
 static void put(text *x, const char *fmt, ...) BRC_PRINTF(2, 3);
 static void put(text *x, const char *fmt, ...) {
@@ -190,6 +191,7 @@ static void put(text *x, const char *fmt, ...) {
   int n = vasprintf(&more, fmt, ap);
   va_end(ap);
   char *s = n < 0 ? NULL : realloc(x->s, x->n + (size_t)n + 1);
+  x->failed |= !s;
   if (s) {
     memcpy(s + x->n, more, (size_t)n + 1);
     x->s = s;
@@ -253,7 +255,7 @@ static brc_status append(const brc_trainer *t, const char *name, const row *r) {
 static brc_status finish(row *r, brc_trainer *t, const char *name, brc_status st) {
   put(&r->header, "\n");
   put(&r->line, "\n");
-  if (!st && (r->failed || !r->header.s || !r->line.s))
+  if (!st && (r->failed || r->header.failed || r->line.failed))
     st = brc_fail(BRC_E_NOMEM, "out of memory for a row of %s", name);
   if (!st) st = append(t, name, r);
   if (!st && !t->events) st = brc_events_open(&t->events, t->config.run, t->first_step);
