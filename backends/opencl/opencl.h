@@ -112,6 +112,10 @@ brc_status ocl_program_build(ocl_device *d);
 // A program of other files in the GPUs' form, with options of its own behind the common ones; d is open.
 brc_status ocl_program_make(ocl_device *d, const char *const *files, size_t count, const char *options,
                             cl_program *out);
+// What a GPU's driver gets for such a program (no files: the kernels that all devices need): options, and the source, which the caller
+// frees. Needs no device.
+brc_status ocl_program_text(const char *const *files, size_t count, const char *more, char *options,
+                            size_t options_bytes, char **source);
 struct brc_cache;
 // A key of the device, the driver, and the program as it would be made; d need not be open.
 brc_status ocl_cache_begin(struct brc_cache *c, const ocl_device *d, const char *const *files, size_t count,
