@@ -1,35 +1,39 @@
-// One tile of gemm_amd.cl, included once per size: kernels NAME(mma_nn), _nt, _tn.
+// One tile of gemm_staged_tiles.h: kernels NAME(mma_nn), _nt, _tn.
 //
 // A work-group of WAVES_M x WAVES_N waves owns TILE_M x TILE_N of C, each wave a part of it in registers. Third dimension: parts of k (`split_k` each, a
 // multiple of STEP_K), and in each the members. Local memory holds two steps along k: while one is multiplied, the next is on its way
 // into registers, from where it goes into the other. One barrier per step: behind it everybody's part of this step is there, and
 // nobody reads the other any more.
+//
+// Instructions multiply UNIT_M rows of A by UNIT_N columns of B over two slots along k, by a wave of WAVE lanes. A lane holds fragments of
+// A_QUADS and B_QUADS times 16 bytes, which load_a and load_b take from local memory, and SUMS sums (type `sums`): number v in row
+// row_of(lane, v) and column lane % UNIT_N. There are WAVES_M x WAVES_N waves. ATTRIBUTES: of the kernels.
 #define SLOTS   (STEP_SLOTS * (TILE_M + TILE_N))  // of a step: A's, then B's
 #define PART_M  (TILE_M / WAVES_M)
 #define PART_N  (TILE_N / WAVES_N)
-#define MM      (PART_M / UNIT)  // instructions side by side
-#define NN      (PART_N / UNIT)
+#define MM      (PART_M / UNIT_M)  // instructions side by side
+#define NN      (PART_N / UNIT_N)
 
 #ifdef MMA_EMULATED
-#define SHOWN         (4 * FRAG_SLOTS * (MM + NN))  // words of a lane
+#define SHOWN         (4 * (A_QUADS * MM + B_QUADS * NN))  // words of a lane
 #define SCRATCH_WORDS (THREADS * SHOWN)
-INLINE void NAME(multiply)(sums sum[MM][NN], const fragment a[MM], const fragment b[NN], __local uint *scratch) {
+INLINE void NAME(multiply)(sums sum[MM][NN], const fragment_a a[MM], const fragment_b b[NN], __local uint *scratch) {
   const uint id = (uint)get_local_id(0), lane = id % WAVE;
   __local uint4 *mine = (__local uint4 *)(scratch + id * SHOWN);
-  for (uint i = 0; i < MM * FRAG_SLOTS; i++) mine[i] = a[i / FRAG_SLOTS].slot[i % FRAG_SLOTS];
-  for (uint i = 0; i < NN * FRAG_SLOTS; i++) mine[MM * FRAG_SLOTS + i] = b[i / FRAG_SLOTS].slot[i % FRAG_SLOTS];
+  for (uint i = 0; i < MM * A_QUADS; i++) mine[i] = a[i / A_QUADS].quad[i % A_QUADS];
+  for (uint i = 0; i < NN * B_QUADS; i++) mine[MM * A_QUADS + i] = b[i / B_QUADS].quad[i % B_QUADS];
   barrier(CLK_LOCAL_MEM_FENCE);
   __local const uint *wave = scratch + id / WAVE * WAVE * SHOWN;
   for (uint i = 0; i < MM; i++)
     for (uint j = 0; j < NN; j++)
       for (uint v = 0; v < SUMS; v++)
-        sum[i][j][v] = emulated(wave + 4 * FRAG_SLOTS * i, wave + 4 * FRAG_SLOTS * (MM + j), SHOWN, row_of(lane, v),
-                                lane % UNIT, sum[i][j][v]);
+        sum[i][j][v] = emulated(wave + 4 * A_QUADS * i, wave + 4 * (A_QUADS * MM + B_QUADS * j), SHOWN, row_of(lane, v),
+                                lane % UNIT_N, sum[i][j][v]);
   barrier(CLK_LOCAL_MEM_FENCE);
 }
 #else
 #define SCRATCH_WORDS 4
-INLINE void NAME(multiply)(sums sum[MM][NN], const fragment a[MM], const fragment b[NN], __local uint *scratch) {
+INLINE void NAME(multiply)(sums sum[MM][NN], const fragment_a a[MM], const fragment_b b[NN], __local uint *scratch) {
   UNROLL for (uint i = 0; i < MM; i++) {
     UNROLL for (uint j = 0; j < NN; j++) sum[i][j] = multiply(a[i], b[j], sum[i][j]);
   }
@@ -61,9 +65,10 @@ INLINE void NAME(product)(const source *a, const source *b, __global const float
     if (s + 1 < steps) { FETCH(s + 1); }
     __local const uint4 *tile = tiles + s % 2 * SLOTS;
     UNROLL for (uint h = 0; h < STEP_SLOTS / 2; h++) {
-      fragment fa[MM], fb[NN];
-      UNROLL for (uint i = 0; i < MM; i++) fa[i] = load(tile, part_m + UNIT * i, h, lane, TILE_M, !ta);
-      UNROLL for (uint j = 0; j < NN; j++) fb[j] = load(tile + STEP_SLOTS * TILE_M, part_n + UNIT * j, h, lane, TILE_N, tb);
+      fragment_a fa[MM];
+      fragment_b fb[NN];
+      UNROLL for (uint i = 0; i < MM; i++) fa[i] = load_a(tile, part_m + UNIT_M * i, h, lane, TILE_M, !ta);
+      UNROLL for (uint j = 0; j < NN; j++) fb[j] = load_b(tile + STEP_SLOTS * TILE_M, part_n + UNIT_N * j, h, lane, TILE_N, tb);
       NAME(multiply)(sum, fa, fb, scratch);
     }
     if (s + 1 < steps) { PUT(s + 1); }
@@ -83,14 +88,14 @@ INLINE void NAME(product)(const source *a, const source *b, __global const float
   UNROLL for (uint i = 0; i < MM; i++) {
     UNROLL for (uint j = 0; j < NN; j++) {
       UNROLL for (uint v = 0; v < SUMS; v++)
-        store(c, bias, has_bias, &to, a->row0 + part_m + UNIT * i + row_of(lane, v), b->row0 + part_n + UNIT * j + lane % UNIT,
+        store(c, bias, has_bias, &to, a->row0 + part_m + UNIT_M * i + row_of(lane, v), b->row0 + part_n + UNIT_N * j + lane % UNIT_N,
               sum[i][j][v] * unscale);
     }
   }
 }
 
 #define GEMM(name, ta, tb)                                                                                          \
-  __kernel __attribute__((reqd_work_group_size(THREADS, 1, 1))) void name(MMA_ARGS) {                               \
+  __kernel __attribute__((reqd_work_group_size(THREADS, 1, 1))) ATTRIBUTES void name(MMA_ARGS) {                    \
     __local uint4 tiles[2 * SLOTS];                                                                                 \
     SCRATCH;                                                                                                        \
     const uint e = (uint)get_group_id(2) % P.batch, k_begin = (uint)get_group_id(2) / P.batch * split_k;            \
