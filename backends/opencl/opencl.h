@@ -115,6 +115,10 @@ brc_status ocl_program_make(ocl_device *d, const char *const *files, size_t coun
                             cl_program *out);
 // A program of a file that is a binary for the driver's loader: PTX.
 brc_status ocl_program_prebuilt(ocl_device *d, const char *file, cl_program *out);
+// What a GPU's driver gets for such a program (no files: the kernels that all devices need): options, and the source, which the caller
+// frees. Needs no device.
+brc_status ocl_program_text(const char *const *files, size_t count, const char *more, char *options,
+                            size_t options_bytes, char **source);
 struct brc_cache;
 // A key of the device, the driver, and the program as it would be made; d need not be open.
 brc_status ocl_cache_begin(struct brc_cache *c, const ocl_device *d, const char *const *files, size_t count,

@@ -86,15 +86,13 @@ static brc_status sources(text *out, const char *const *files, size_t count) {
 }
 
 // No -cl-fast-relaxed-math: its divisions, roots and infinities are not ours.
-static void build_options(const ocl_device *d, bool cpu, const char *more, char *out, size_t bytes) {
+static void build_options(bool cpu, bool exact_division, const char *more, char *out, size_t bytes) {
   snprintf(out, bytes,
            "-cl-std=CL1.2 -DBRC_VEC=%d -DNORM_LANES=%d -DROW_LANES=%d -DREDUCE_LANES=%d -DADAM_LANES=%d "
            "-DMEMBERS_MAX=%d -DATOMS_MAX=%d",
            cpu ? 16 : 1, cpu ? 1 : OCL_NORM_LANES, cpu ? 1 : OCL_ROW_LANES, cpu ? 1 : OCL_REDUCE_LANES,
            cpu ? 1 : OCL_ADAM_LANES, OCL_MEMBERS_MAX, OCL_ATOMS_MAX);
-  cl_device_fp_config config = 0;
-  ocl.clGetDeviceInfo(d->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL);
-  if (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT)
+  if (exact_division)
     snprintf(out + strlen(out), bytes - strlen(out), " -cl-fp32-correctly-rounded-divide-sqrt");
   if (brc_emulate_precision()) snprintf(out + strlen(out), bytes - strlen(out), " -DEMULATE_PRECISION");
   snprintf(out + strlen(out), bytes - strlen(out), "%s", more);
@@ -109,8 +107,19 @@ typedef struct recipe {
 static brc_status recipe_make(recipe *r, const ocl_device *d, const char *const *files, size_t count, bool cpu,
                               const char *options) {
   *r = (recipe){0};
-  build_options(d, cpu, options, r->options, sizeof r->options);
+  cl_device_fp_config config = 0;
+  ocl.clGetDeviceInfo(d->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL);
+  build_options(cpu, config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT, options, r->options, sizeof r->options);
   return sources(&r->source, files, count);
+}
+
+brc_status ocl_program_text(const char *const *files, size_t count, const char *more, char *options,
+                            size_t options_bytes, char **source) {
+  text t = {0};
+  build_options(false, true, more, options, options_bytes);
+  const brc_status st = count ? sources(&t, files, count) : sources(&t, common, BRC_COUNT(common));
+  *source = t.data;
+  return st;
 }
 
 //------------------------ 2. Cache --------------------------------------------
