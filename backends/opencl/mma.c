@@ -40,10 +40,6 @@ static cl_uint generation(const ocl_device *d) {
 
 bool ocl_mma_device(const ocl_device *d) { return emulated() || generation(d) >= 8; }
 
-bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) {
-  return d->mma.trusted[SYNC] >> g->p.precision & 1;
-}
-
 // Kernels by the instruction that they are made of. What casts factors and adds parts is SYNC's.
 static const struct mma_family {
   const char *name, *source;
@@ -96,6 +92,18 @@ static const struct mma_tile {
              {SYNC, 128, 128, 128, 100, {"mma_nn_128x128", "mma_nt_128x128", "mma_tn_128x128"}},
              {SYNC, 128, 64, 128, 100, {"mma_nn_128x64", "mma_nt_128x64", "mma_tn_128x64"}},
              {SYNC, 64, 64, 128, 0, {"mma_nn_64x64", "mma_nt_64x64", "mma_tn_64x64"}}};
+// A tile is named as its nn kernel.
+const char *const *ocl_mma_tiles(const ocl_device *d) {
+  static const char *names[BRC_COUNT(tiles) + 1];
+  for (size_t i = 0; i < BRC_COUNT(tiles); i++) names[i] = tiles[i].kernels[0];
+  (void)d;
+  return names;
+}
+
+bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) {
+  return d->mma.trusted[g->tile ? tiles[g->tile - 1].family : SYNC] >> g->p.precision & 1;
+}
+
 enum { THREADS = 128, SPLIT_MOST = 16, SPLIT_LEAST_K = 256 };
 
 static size_t tiles_of(const struct mma_tile *t, const ocl_gemm *g) {
@@ -109,6 +117,7 @@ static bool tile_takes(const ocl_device *d, const struct mma_tile *t, const ocl_
 
 static const struct mma_tile *tile_of(const ocl_device *d, const ocl_gemm *g) {
   if (d->mma.forced_tile) return &tiles[d->mma.forced_tile - 1];
+  if (g->tile) return &tiles[g->tile - 1];
   const struct mma_tile *t = tiles, *last = tiles + BRC_COUNT(tiles) - 1;
   while (t < last && !tile_takes(d, t, g)) t++;
   return t;
