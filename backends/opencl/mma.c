@@ -368,8 +368,9 @@ static void refuse(brc_device_info *info, const char *family, brc_precision prec
            brc_precision_names[precision], why);
 }
 
+// What was found out before, about the precisions `known`.
 typedef struct verdict {
-  unsigned trusted[OCL_MMA_FAMILIES];
+  unsigned known, trusted[OCL_MMA_FAMILIES];
   char note[256];
 } verdict;
 
@@ -379,62 +380,65 @@ static brc_status verdict_begin(brc_cache *c, const ocl_device *d) {
   char options[64];
   options_of(BRC_FP32, options, sizeof options);
   if (wrong_on_purpose()) snprintf(options + strlen(options), sizeof options - strlen(options), " -DWRONG");
-  return ocl_cache_begin(c, d, files, BRC_COUNT(files), options, "BRCMMA2");
+  return ocl_cache_begin(c, d, files, BRC_COUNT(files), options, "BRCMMA3");
 }
 
-static bool verdict_read(ocl_device *d) {
+static void verdict_read(ocl_device *d) {
   brc_cache c;
   char *file = NULL;
   size_t bytes;
-  bool found = false;
   if (!verdict_begin(&c, d)) {
     const verdict *v = brc_cache_read(&c, &file, &bytes);
-    found = v && bytes == sizeof *v;
-    if (found) {
+    if (v && bytes == sizeof *v) {
+      d->mma.known = v->known;
       memcpy(d->mma.trusted, v->trusted, sizeof v->trusted);
       memcpy(d->base.info.note, v->note, sizeof v->note);
     }
   }
   free(file);
-  return found;
 }
 
 static void verdict_write(const ocl_device *d) {
   brc_cache c;
-  verdict v = {{0}, ""};
+  verdict v = {.known = d->mma.known};
   memcpy(v.trusted, d->mma.trusted, sizeof v.trusted);
   memcpy(v.note, d->base.info.note, sizeof v.note);
   if (!verdict_begin(&c, d) && brc_cache_prepare(&c)) brc_cache_write(&c, &v, sizeof v);
 }
 
-// With the device open.
-static void check_all(ocl_device *d) {
-  for (int f = 0; f < OCL_MMA_FAMILIES; f++)
-    for (int p = 0; p < BRC_PRECISION_COUNT; p++) {
-      const unsigned bit = 1u << p, needed = d->mma.trusted[SYNC];
-      if (!(families[f].precisions & bit) || !family_here(d, f) || (f != SYNC && !(needed & bit))) continue;
-      d->mma.trusted[SYNC] |= bit;  // so that the check's products come here
-      const bool good = !check_products(d, f, (brc_precision)p);
-      if (!good) refuse(&d->base.info, families[f].name, (brc_precision)p);
-      if (f == SYNC) d->mma.trusted[SYNC] = needed;
-      if (good) d->mma.trusted[f] |= bit;
+static void check_precision(ocl_device *d, brc_precision precision) {
+  const unsigned bit = 1u << precision;
+  for (int f = 0; f < OCL_MMA_FAMILIES; f++) {
+    if (!(families[f].precisions & bit) || !family_here(d, f)) continue;
+    d->mma.trusted[SYNC] |= bit;  // so that the check's products come here
+    const bool good = !check_products(d, f, precision);
+    if (good)
+      d->mma.trusted[f] |= bit;
+    else
+      refuse(&d->base.info, families[f].name, precision);
+    if (f == SYNC && !good) {
+      d->mma.trusted[SYNC] &= ~bit;
+      return;  // the others cast and add with its kernels
     }
-  verdict_write(d);
+  }
 }
 
-void ocl_mma_trust(ocl_device *d) {
+void ocl_mma_trust(ocl_device *d, unsigned precisions) {
   if (brc_env_is_one("BRC_TRUST_PRODUCTS")) {
     for (int f = 0; f < OCL_MMA_FAMILIES; f++)
       d->mma.trusted[f] = family_here(d, f) ? families[f].precisions : 0;
-  } else if (!verdict_read(d) && d->context) {
-    check_all(d);
-  } else if (!d->context && !d->mma.trusted[SYNC] && !*d->base.info.note) {
-    brc_device *open;  // a list of devices: what opening finds out
-    const brc_device_options o = {.cache_dir = d->cache};
-    if (ocl_open(&open, d->base.info.index, &o)) return;
-    memcpy(d->mma.trusted, ((ocl_device *)open)->mma.trusted, sizeof d->mma.trusted);
-    memcpy(d->base.info.note, open->info.note, sizeof d->base.info.note);
-    ocl_close(open);
+    return;
   }
+  verdict_read(d);
+  const unsigned missing = precisions & families[SYNC].precisions & ~d->mma.known;
+  if (!missing) return;
+  if (!d->context) {
+    d->base.info.unchecked = true;
+    return;
+  }
+  for (int p = 0; p < BRC_PRECISION_COUNT; p++)
+    if (missing >> p & 1) check_precision(d, (brc_precision)p);
+  d->mma.known |= missing;
+  verdict_write(d);
 }
 #endif

@@ -84,6 +84,7 @@ struct ocl_device {
   char cache[4096];  // folder of compiled kernels
   struct ocl_mma {
     cl_program programs[OCL_MMA_FAMILIES][BRC_PRECISION_COUNT];  // made at the first use
+    unsigned known;                                              // precisions that were checked, as bits
     unsigned trusted[OCL_MMA_FAMILIES];   // precisions whose products were right here, as bits
     uint32_t forced_tile, forced_splits;  // by the check: 1 + index of the tile, parts of k; 0: by the table
   } mma;
@@ -236,8 +237,8 @@ struct ocl_gemm_provider {
 brc_status ocl_gemm_choose(ocl_device *d, const char *forced);
 // Names of those that can run, in order, into `names` (OCL_MAX_PROVIDERS + 1, NULL-terminated).
 void ocl_gemm_names(const ocl_device *d, const char **names);
-// Then, on an open device or for a list: what its matrix units are good for, and with that its precisions.
-void ocl_gemm_trust(ocl_device *d);
+// Then, on an open device or for a list: what its matrix units are good for in these precisions (bits), and with that which it has.
+void ocl_gemm_trust(ocl_device *d, unsigned precisions);
 bool ocl_mma_chosen(const ocl_device *d);  // may products go to NVIDIA's tensor cores?
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 size_t ocl_gemm_candidates(brc_device *d, char (*out)[BRC_CHOICE_TEXT], size_t max);
@@ -248,7 +249,8 @@ bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g);
 brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 const char *const *ocl_mma_tiles(const ocl_device *d);
 void ocl_mma_free(brc_exec *x);
-// Fill d->mma.trusted and the note: from the cache; else by the check, which opens the device if it is not. A refusal is no failure.
-void ocl_mma_trust(ocl_device *d);
+// Fill d->mma.trusted and the note for these precisions: from the cache; else by the check, or, where the device is not open,
+// info.unchecked. A refusal is no failure.
+void ocl_mma_trust(ocl_device *d, unsigned precisions);
 void ocl_mma_close(ocl_device *d);
 #endif

@@ -243,7 +243,8 @@ static brc_status open_bench(update_bench *x, const brc_train_config *c, double 
   const double began = brc_now_s();
   if (!st) st = brc_open_device(c, x->pool, &x->device);
   if (!st)
-    st = brc_agent_create(&x->agent, a, x->device, (brc_agent_flags){.precision = brc_train_precision(c)});
+    st = brc_agent_create(&x->agent, a, x->device,
+                          (brc_agent_flags){.rough = true, .precision = brc_train_precision(c)});
   *compile_s = brc_now_s() - began;
   if (!st) st = brc_agent_init(x->agent);
   if (!st)

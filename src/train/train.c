@@ -65,7 +65,10 @@ static brc_status check_precision(const brc_device *d, brc_precision precision) 
 
 brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out) {
   *out = NULL;
-  brc_device_options o = {.threads = (int)c->threads, .gemm = *c->gemm ? c->gemm : NULL, .pool = pool};
+  brc_device_options o = {.threads = (int)c->threads,
+                          .gemm = *c->gemm ? c->gemm : NULL,
+                          .precisions = 1u << brc_train_precision(c),
+                          .pool = pool};
   const brc_backend *b;
   int index;
   char why[sizeof(*out)->why];
