@@ -45,8 +45,8 @@ static brc_status check_names(const char *const *names, size_t count) {
     char near[256];
     if (wanted(names[i], known, BRC_OP_COUNT)) continue;
     brc_nearest(names[i], known, BRC_OP_COUNT, 3, near, sizeof near);
-    return brc_fail(BRC_E_USAGE, "op '%s' is unknown%s%s%s; src/graph/op.h lists all", names[i],
-                    *near ? "; did you mean " : "", near, *near ? "?" : "");
+    return brc_fail(BRC_E_USAGE, "op '%s' is unknown%s%s%s src/graph/op.h lists all", names[i],
+                    *near ? "; did you mean " : ";", near, *near ? "?" : "");
   }
   return BRC_OK;
 }
