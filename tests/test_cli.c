@@ -551,6 +551,55 @@ static void test_memory_held(void **state) {
   cJSON_Delete(plan);
 }
 
+// Choices that are measured, kept, and used again; another device's are refused by name.
+static void test_bench_tune(void **state) {
+  (void)state;
+  static const char line[] = "--width 32 --actor-width 16 --batch 16 --tasks 2 --obs 7 --act 3 --json";
+  char path[4096], *text;
+  size_t bytes;
+  snprintf(path, sizeof path, "%s", check_path("tuning.json"));
+  run_brc(&r, NULL, "bench tune --backend host %s", line);
+  assert_int_equal(r.status, 1);
+  if (!strstr(r.err, "backend host has no candidates")) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "bench tune --backend opencl --seconds 0.1 %s --out %s", line, path);
+  if (r.status && strstr(r.err, "OpenCL")) {
+    testing_skip("bench tune: %s", r.err);
+    skip();
+  }
+  if (r.status) fail_msg("%s", r.err);
+  cJSON *o = parse_line(r.out);
+  const cJSON *row;
+  assert_true(cJSON_GetArraySize(cJSON_GetObjectItem(o, "products")) > 0);
+  cJSON_ArrayForEach(row, cJSON_GetObjectItem(o, "products"))
+      assert_true(number_of(row, "best_ms") <= number_of(row, "rule_ms") && number_of(row, "candidates") > 0);
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "bench update --backend opencl --reps 1 %s --tuning %s", line, path);
+  if (r.status) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "bench update --backend host --reps 1 %s --tuning %s", line, path);
+  assert_int_equal(r.status, 1);
+  if (!strstr(r.err, "its device is") && !strstr(r.err, "its driver is")) fail_msg("%s", r.err);
+  // A choice that the device does not have.
+  check_ok(brc_file_read(path, &text, &bytes));
+  cJSON *file = cJSON_Parse(text), *products = cJSON_GetObjectItem(file, "products"),
+        *given = cJSON_CreateObject();
+  free(text);
+  const char *const texts[] = {"layout", "NN", "precision", "fp32", "choice", "gone/64x64"};
+  for (size_t i = 0; i < BRC_COUNT(texts); i += 2) cJSON_AddStringToObject(given, texts[i], texts[i + 1]);
+  const struct {
+    const char *key;
+    double value;
+  } sizes[] = {{"m", 16}, {"n", 32}, {"k", 32}, {"members", 2}};
+  for (size_t i = 0; i < BRC_COUNT(sizes); i++) cJSON_AddNumberToObject(given, sizes[i].key, sizes[i].value);
+  cJSON_AddItemToArray(products, given);
+  text = cJSON_Print(file);
+  check_ok(brc_file_write_all(path, text, strlen(text)));
+  free(text);
+  cJSON_Delete(file);
+  run_brc(&r, NULL, "bench update --backend opencl --reps 1 %s --tuning %s", line, path);
+  assert_int_equal(r.status, 1);
+  if (!strstr(r.err, "chosen to come from 'gone/64x64'")) fail_msg("%s", r.err);
+}
+
 static void test_bench_compare(void **state) {
   (void)state;
   static const char line[] = "--backend host --width 32 --actor-width 16 --batch 16 --tasks 2 --obs 7 --act 3";
@@ -815,6 +864,7 @@ int main(void) {
                                      cmocka_unit_test(test_bench_env),
                                      cmocka_unit_test(test_memory_plan),
                                      cmocka_unit_test(test_memory_held),
+                                     cmocka_unit_test(test_bench_tune),
                                      cmocka_unit_test(test_bench_compare),
                                      cmocka_unit_test(test_assets_listed),
                                      cmocka_unit_test(test_assets_fetch),

@@ -1,4 +1,5 @@
 // brc bench update: whole updates as the trainer runs them, beside what the device can do; the plan of their memory.
+#include "backends/tune.h"
 #include "base/philox.h"
 #include "cli/bench.h"
 #include <math.h>
@@ -49,6 +50,7 @@ typedef struct update_bench {
   uint32_t *pairs;
   uint32_t utd;
   uint64_t step;
+  brc_choices choices;
 } update_bench;
 
 // One environment step's learning, as the trainer does it: draw, gather, send and update `utd` batches. *submit_s: what the host
@@ -234,7 +236,8 @@ static void close_bench(update_bench *x) {
 }
 
 // Everything that an update needs, compiled; *compile_s: the device's part of that.
-static brc_status open_bench(update_bench *x, const brc_train_config *c, double *compile_s) {
+static brc_status open_bench(update_bench *x, const brc_train_config *c, const char *tuning,
+                             double *compile_s) {
   const brc_agent_config *a = &c->agent;
   *x = (update_bench){.utd = (uint32_t)c->utd};
   uint32_t rows = (uint32_t)(100000 / a->tasks);
@@ -242,6 +245,8 @@ static brc_status open_bench(update_bench *x, const brc_train_config *c, double 
   brc_status st = brc_pool_create(&x->pool, (int)c->threads);
   const double began = brc_now_s();
   if (!st) st = brc_open_device(c, x->pool, &x->device);
+  if (!st && *tuning && !(st = brc_tuning_read(tuning, x->device, &x->choices)))
+    x->device->choices = &x->choices;
   if (!st)
     st = brc_agent_create(&x->agent, a, x->device,
                           (brc_agent_flags){.rough = true, .precision = brc_train_precision(c)});
@@ -374,7 +379,7 @@ brc_status bench_update(const brc_train_config *c, const bench_options *o) {
   brc_agent_memory memory;
   cJSON *former, *ops = NULL;
   brc_status st = bench_former(o, "update", &former);
-  if (!st) st = open_bench(&x, c, &f.compile_s);
+  if (!st) st = open_bench(&x, c, o->tuning, &f.compile_s);
   if (!st) st = plan_memory(c, &memory);
   if (!st) st = measure(&x, c, (size_t)o->reps, &f, &ops);
   if (!st) {

@@ -24,7 +24,7 @@ static const struct {
     {"tasks", brc_cmd_tasks, "list the tasks and benchmarks"},
     {"assets", brc_cmd_assets, "what the tasks' files are, where they lie, how to get them"},
     {"verify", brc_cmd_verify, "replay golden cases and compare every number"},
-    {"bench", brc_cmd_bench, "measure: bench update, gemm, op, env"},
+    {"bench", brc_cmd_bench, "measure: bench update, gemm, tune, op, env"},
 };
 
 bool brc_cli_help(int argc, char **argv, const char *usage) {
