@@ -1,5 +1,6 @@
 // brc: trains BRC. Exit status: 0, 1 (failed), 2 (usage), 75 (stopped on request, can be resumed).
 #include "cli/cli.h"
+#include "envs/watch.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -59,6 +60,7 @@ static int exit_status(brc_status st) {
 int main(int argc, char **argv) {
   brc_main_argc = argc;
   brc_main_argv = argv;
+  brc_env_watch_crashes();
   if (argc < 2) {
     help(stderr);
     return 2;
