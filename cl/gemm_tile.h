@@ -8,6 +8,17 @@
 #define LOCAL_PITCH (SIZE + 4)
 #define UNROLL      _Pragma("unroll")
 #define INLINE      static inline __attribute__((always_inline))
+// Left to itself, Intel's compiler takes 16 or 32 work-items per sub-group and spills: as few as the device has.
+#ifndef cl_intel_required_subgroup_size
+#define SUB_GROUP
+#define UNROLL_K _Pragma("unroll 4")
+#elif defined(cl_intel_subgroup_matrix_multiply_accumulate_tf32)  // Xe-HPC, Xe2
+#define SUB_GROUP __attribute__((intel_reqd_sub_group_size(16)))
+#define UNROLL_K  _Pragma("unroll 2")
+#else
+#define SUB_GROUP __attribute__((intel_reqd_sub_group_size(8)))
+#define UNROLL_K  _Pragma("unroll 4")
+#endif
 
 // A work-item's u-th element of a step of an operand: its place along the tile and along k. Neighbours read along the
 // dimension that is contiguous in memory.
@@ -47,7 +58,7 @@ INLINE void TILE_NAME(tile)(__global const float *a, __global const float *b, __
     barrier(CLK_LOCAL_MEM_FENCE);
     TILE_NAME(fetch)(next_a, a, m0, P->m, k0 + STEP_K, P->k, P->lda, !ta, P->scale_a, P->precision);
     TILE_NAME(fetch)(next_b, b, n0, P->n, k0 + STEP_K, P->k, P->ldb, tb, P->scale_b, P->precision);
-    _Pragma("unroll 4") for (uint k = 0; k < STEP_K; k++) {
+    UNROLL_K for (uint k = 0; k < STEP_K; k++) {
       float x[TILE_R], y[TILE_R];
       UNROLL for (uint i = 0; i < TILE_R; i++) x[i] = la[k * LOCAL_PITCH + ty * TILE_R + i];
       UNROLL for (uint j = 0; j < TILE_R; j++) y[j] = lb[k * LOCAL_PITCH + tx + 16 * j];
@@ -68,16 +79,17 @@ INLINE void TILE_NAME(tile)(__global const float *a, __global const float *b, __
   }
 }
 
-#define GEMM(name, ta, tb)                                                         \
-  __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void name(GEMM_ARGS) { \
-    __local float la[STEP_K * LOCAL_PITCH], lb[STEP_K * LOCAL_PITCH];              \
-    GEMM_USE;                                                                      \
-    TILE_NAME(tile)(a, b, bias, c, &P, has_bias, ta, tb, la, lb);                  \
+#define GEMM(name, ta, tb)                                                                   \
+  __kernel __attribute__((reqd_work_group_size(256, 1, 1))) SUB_GROUP void name(GEMM_ARGS) { \
+    __local float la[STEP_K * LOCAL_PITCH], lb[STEP_K * LOCAL_PITCH];                        \
+    GEMM_USE;                                                                                \
+    TILE_NAME(tile)(a, b, bias, c, &P, has_bias, ta, tb, la, lb);                            \
   }
 GEMM(TILE_NAME(gemm_nn), false, false)
 GEMM(TILE_NAME(gemm_nt), false, true)
 GEMM(TILE_NAME(gemm_tn), true, false)
 #undef GEMM
+#undef SUB_GROUP
 #undef ELEMENT
 #undef ALONG_TILE
 #undef ALONG_K
@@ -85,4 +97,5 @@ GEMM(TILE_NAME(gemm_tn), true, false)
 #undef STEP_K
 #undef LOCAL_PITCH
 #undef UNROLL
+#undef UNROLL_K
 #undef INLINE

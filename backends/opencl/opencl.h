@@ -54,6 +54,7 @@ typedef enum ocl_class { OCL_CPU, OCL_GPU } ocl_class;
 
 typedef struct ocl_gemm_provider ocl_gemm_provider;
 #define OCL_MAX_PROVIDERS 8
+#define OCL_MMA_FAMILIES  2
 
 typedef struct ocl_device ocl_device;
 
@@ -81,8 +82,9 @@ struct ocl_device {
   cl_program program;
   char cache[4096];  // folder of compiled kernels
   struct ocl_mma {
-    cl_program programs[BRC_PRECISION_COUNT];  // made at the first use
-    unsigned trusted;                          // precisions whose products were right here, as bits
+    cl_program programs[OCL_MMA_FAMILIES][BRC_PRECISION_COUNT];  // made at the first use
+    unsigned known;                                              // precisions that were checked, as bits
+    unsigned trusted[OCL_MMA_FAMILIES];   // precisions whose products were right here, as bits
     uint32_t forced_tile, forced_splits;  // by the check: 1 + index of the tile, parts of k; 0: by the table
   } mma;
   brc_buffer none;  // stands for absent operands; also where kernels run once to be compiled
@@ -112,6 +114,12 @@ brc_status ocl_program_build(ocl_device *d);
 // A program of other files in the GPUs' form, with options of its own behind the common ones; d is open.
 brc_status ocl_program_make(ocl_device *d, const char *const *files, size_t count, const char *options,
                             cl_program *out);
+// A program of a file that is a binary for the driver's loader: PTX.
+brc_status ocl_program_prebuilt(ocl_device *d, const char *file, cl_program *out);
+// What a GPU's driver gets for such a program (no files: the kernels that all devices need): options, and the source, which the caller
+// frees. Needs no device.
+brc_status ocl_program_text(const char *const *files, size_t count, const char *more, char *options,
+                            size_t options_bytes, char **source);
 struct brc_cache;
 // A key of the device, the driver, and the program as it would be made; d need not be open.
 brc_status ocl_cache_begin(struct brc_cache *c, const ocl_device *d, const char *const *files, size_t count,
@@ -223,8 +231,9 @@ struct ocl_gemm_provider {
 brc_status ocl_gemm_choose(ocl_device *d, const char *forced);
 // Names of those that can run, in order, into `names` (OCL_MAX_PROVIDERS + 1, NULL-terminated).
 void ocl_gemm_names(const ocl_device *d, const char **names);
-// Then, on an open device or for a list: what its matrix units are good for, and with that its precisions.
-void ocl_gemm_trust(ocl_device *d);
+// Then, on an open device or for a list: what its matrix units are good for in these precisions (bits), and with that which it has.
+void ocl_gemm_trust(ocl_device *d, unsigned precisions);
+bool ocl_mma_chosen(const ocl_device *d);  // may products go to NVIDIA's tensor cores?
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 
 //------------------------ 6. NVIDIA's tensor cores ----------------------------
@@ -232,7 +241,8 @@ bool ocl_mma_device(const ocl_device *d);
 bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g);
 brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 void ocl_mma_free(brc_exec *x);
-// Fill d->mma.trusted and the note: from the cache; else by the check, which opens the device if it is not. A refusal is no failure.
-void ocl_mma_trust(ocl_device *d);
+// Fill d->mma.trusted and the note for these precisions: from the cache; else by the check, or, where the device is not open,
+// info.unchecked. A refusal is no failure.
+void ocl_mma_trust(ocl_device *d, unsigned precisions);
 void ocl_mma_close(ocl_device *d);
 #endif

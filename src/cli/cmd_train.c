@@ -2,13 +2,9 @@
 #include "cli/dry_run.h"
 #include "envs/watch.h"
 #include "train/train.h"
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static volatile int stop;
-static void on_signal(int sig) { stop = sig; }
 
 // An environment hangs: its thread cannot be ended, so the process is.
 static void give_up(const char *text) {
@@ -114,7 +110,7 @@ static brc_status read_words(brc_option_set *set, brc_train_config *c, train_com
 }
 
 // Begin or go on, to the end or a signal.
-static brc_status train(brc_trainer *t, bool going_on) {
+static brc_status train(brc_trainer *t, bool going_on, volatile const int *stop) {
   const brc_train_config *c = &t->config;
   if (!c->quiet && *t->device->why)
     fprintf(stderr, "brc: takes %s device %d: %s\n", t->device->backend->name, t->device->info.index,
@@ -133,7 +129,7 @@ static brc_status train(brc_trainer *t, bool going_on) {
     if (!st) st = brc_trainer_init(t);
     if (!st) st = brc_checkpoint_save(t);
   }
-  if (!st) st = brc_trainer_run(t, &stop);
+  if (!st) st = brc_trainer_run(t, stop);
   if (c->json && (!st || st == BRC_E_STOPPED)) print_json(t);
   return st;
 }
@@ -174,14 +170,11 @@ brc_status brc_cmd_train(int argc, char **argv) {
                   c.run);
   if (st || o.dry_run) return st ? st : brc_cli_dry_run(&c);
 
-  struct sigaction action = {.sa_handler = on_signal};
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
-  sigaction(SIGUSR1, &action, NULL);
+  volatile const int *stop = brc_cli_stop();
   brc_trainer *t = NULL;
   if (c.env_timeout) st = brc_env_watch_start((double)c.env_timeout, give_up);
   if (!st) st = brc_trainer_create(&t, &c);
-  if (!st) st = train(t, going_on);
+  if (!st) st = train(t, going_on, stop);
   brc_env_watch_stop();
   brc_trainer_free(t);
   return st;
