@@ -435,6 +435,57 @@ static void test_sbatch(void **state) {
   assert_int_equal(system(line), 0);
 }
 
+// Every command in a page's ```sh blocks runs, in their order, in one folder. Runs are made small by options behind them.
+static const char brc_stub[] =
+    "#!/bin/bash\n"
+    "small=\"--backend host --actor-width 16 --batch 32 --start 50\"\n"
+    "case \"$*\" in\n"
+    "  *'--resume '*'--steps '*) set -- \"$@\" --steps 120 ;;\n"
+    "  *'--resume '* | *--dry-run) ;;\n"
+    "  'train '*--width*) set -- \"$@\" $small --steps 100 --eval-interval 50 --eval-episodes 1 ;;\n"
+    "  'train '*) set -- \"$@\" --width 32 $small --steps 100 --eval-interval 50 --eval-episodes 1 ;;\n"
+    "  'bench '*) set -- \"$@\" --backend host ;;\n"
+    "esac\n"
+    "exec \"$BRC\" \"$@\"\n";
+
+static void run_page(const char *page) {
+  char folder[1024], path[1100], line[9000], *text;
+  size_t bytes, blocks = 0;
+  snprintf(folder, sizeof folder, "%s", check_path(page));
+  check_ok(brc_mkdirs(folder));
+  write_script(folder, "brc", brc_stub);
+  snprintf(path, sizeof path, "%s/docs/%s.md", BRC_SOURCE_DIR, page);
+  check_ok(brc_file_read(path, &text, &bytes));
+  for (char *at = strstr(text, "```sh\n"), *end; at; at = strstr(end + 3, "```sh\n")) {
+    end = strstr(at + 6, "\n```");
+    assert_non_null(end);
+    check_ok(brc_file_write_all(check_path("block.sh"), at + 6, (size_t)(end + 1 - at - 6)));
+    snprintf(line, sizeof line,
+             "cd '%s' && BRC='%s' PATH=\"$PWD:$PATH\" bash -e '%s' > out 2>&1 || { cat out; exit 1; }", folder,
+             BRC_BINARY, check_path("block.sh"));
+    if (system(line) != 0) fail_msg("a command of %s fails", path);
+    blocks++;
+  }
+  free(text);
+  assert_true(blocks > 0);
+}
+
+static void test_docs(void **state) {
+  (void)state;
+  brc_assets assets = {0};
+  const brc_env_def *d = brc_env_find("cartpole-swingup");
+  char path[4096];
+  if (d && !brc_assets_find(&assets, d->asset, path, sizeof path))
+    run_page("training");
+  else
+    testing_skip("the commands of docs/training.md: the assets of cartpole-swingup are not installed");
+  if (system("gnuplot --version > /dev/null 2>&1") == 0)
+    run_page("results");
+  else
+    testing_skip("the commands of docs/results.md: no gnuplot");
+  run_page("precision-and-determinism");
+}
+
 // A run goes on on another backend; its config.json tells so, and standard error that bits may differ from there.
 static void test_other_backend(void **state) {
   (void)state;
@@ -1030,25 +1081,17 @@ static void test_init(void **state) {
 
 int main(int argc, char **argv) {
   if (argc == 4 && !strcmp(argv[1], "--wrong")) return run_wrong(argv + 2);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),
-                                     cmocka_unit_test(test_taps),
-                                     cmocka_unit_test(test_memory_plan),
-                                     cmocka_unit_test(test_precisions),
-                                     cmocka_unit_test(test_probes),
-                                     cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_overlap_order),
-                                     cmocka_unit_test(test_stop),
-                                     cmocka_unit_test(test_sbatch),
-                                     cmocka_unit_test(test_other_backend),
-                                     cmocka_unit_test(test_resume),
-                                     cmocka_unit_test(test_divergence),
-                                     cmocka_unit_test(test_wrong_environment),
-                                     cmocka_unit_test(test_crash_and_hang),
-                                     cmocka_unit_test(test_wrong_parameters),
-                                     cmocka_unit_test(test_watched_update),
-                                     cmocka_unit_test(test_rows_file_is_whole),
-                                     cmocka_unit_test(test_evaluation),
-                                     cmocka_unit_test(test_evaluation_counts)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_init),           cmocka_unit_test(test_taps),
+      cmocka_unit_test(test_memory_plan),    cmocka_unit_test(test_precisions),
+      cmocka_unit_test(test_probes),         cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_overlap_order),  cmocka_unit_test(test_stop),
+      cmocka_unit_test(test_sbatch),         cmocka_unit_test(test_docs),
+      cmocka_unit_test(test_other_backend),  cmocka_unit_test(test_resume),
+      cmocka_unit_test(test_divergence),     cmocka_unit_test(test_wrong_environment),
+      cmocka_unit_test(test_crash_and_hang), cmocka_unit_test(test_wrong_parameters),
+      cmocka_unit_test(test_watched_update), cmocka_unit_test(test_rows_file_is_whole),
+      cmocka_unit_test(test_evaluation),     cmocka_unit_test(test_evaluation_counts)};
   setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
   return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
 }

@@ -107,7 +107,7 @@ typedef struct brc_agent {
 typedef struct brc_agent_flags {
   bool given_noise;  // noise comes from brc_agent_write_noise (verify, tapes)
   bool taps;         // keep what golden cases expect of the first update
-  bool rough;        // brc_agent_init makes no kernel orthogonal: for benchmarks, as wide ones take half a minute
+  bool rough;  // brc_agent_init makes no kernel orthogonal: for benchmarks, as wide ones take half a minute
   brc_precision
       precision;  // of the products of updates; acting is always in float32, so that a policy is the same everywhere
 } brc_agent_flags;
