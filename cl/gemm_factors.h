@@ -39,7 +39,8 @@ INLINE float number_of(uint bits) {
 #elif PRECISION == 2
   return as_float(bits << 16);
 #else
-  const float x = bits & 0x7c00 ? as_float(((bits & 0x7fff) << 13) + (112u << 23)) : (float)(bits & 0x3ff) * 5.9604644775390625e-8f;
+  const uint bias = (bits & 0x7c00) == 0x7c00 ? 224u : 112u;  // infinity and NaN stay what they are
+  const float x = bits & 0x7c00 ? as_float(((bits & 0x7fff) << 13) + (bias << 23)) : (float)(bits & 0x3ff) * 5.9604644775390625e-8f;
   return bits & 0x8000 ? -x : x;
 #endif
 }
