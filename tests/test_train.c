@@ -607,10 +607,10 @@ static void test_wrong_environment(void **state) {
     double value;
     const char *says;
   } cases[] = {
-      // Finite in double, as the pool sees it (it ends an episode that is not), but not as a float.
-      {REWARD, 17, 1e300, "step 17: the reward of task 'test-wrong' is not finite (inf)"},
-      {REWARD, 3, -1e300, "step 3: the reward of task 'test-wrong' is not finite (-inf)"},
-      {OBSERVATION, 17, 1e300, "step 17: the observation of task 'test-wrong' is not finite (entry 0 is inf)"},
+      {REWARD, 17, NAN, "step 17: the reward of task 'test-wrong' is not finite"},
+      {REWARD, 3, INFINITY, "step 3: the reward of task 'test-wrong' is not finite (inf)"},
+      {REWARD, 17, 1e300, "step 17: the reward of task 'test-wrong' is not finite (inf)"},  // as a float
+      {OBSERVATION, 17, NAN, "step 17: the observation of task 'test-wrong' is not finite (entry 0 is"},
       {START, 2, -INFINITY, "step 20: the observation of task 'test-wrong' is not finite (entry 0 is -inf)"},
   };
   for (size_t i = 0; i < BRC_COUNT(cases); i++) {
