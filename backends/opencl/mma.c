@@ -1,4 +1,4 @@
-// Products on NVIDIA's tensor cores: cl/gemm_nv.cl, one program per precision.
+// Products on matrix units (units.c), one program per precision.
 //
 // Off until exact products of every tile, layout and precision were right on this device with this driver; the verdict is kept
 // beside the compiled kernels. A precision whose products are wrong, or whose program the driver does not build, is refused in
@@ -7,7 +7,7 @@
 // tf32 reads float32 where it lies. For bf16 and fp16 a factor is copied first, rounded; the copy serves every product until something
 // writes what it was made of (a weight's from one optimiser step to the next), then its memory serves another.
 //
-// BRC_EMULATE_MMA, for tests, runs all of it on devices without tensor cores, see gemm_nv.cl for its values.
+// BRC_EMULATE_MMA, for tests, runs all of it on devices without matrix units: the name of a unit, or 1 to 3, see gemm_nv.cl.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
 #include "backends/product_check.h"
@@ -21,32 +21,18 @@
 static size_t up(size_t a, size_t b) { return (a + b - 1) / b; }
 
 //------------------------ 1. Where ---------------------------------------------
-static const char *emulated(void) {
-  const char *how = getenv("BRC_EMULATE_MMA");
-  return how && *how ? how : NULL;
-}
-
 bool ocl_mma_device(const ocl_device *d) {
-  cl_uint major = 0;
-  if (emulated()) return true;
-  return ocl_has_extension(d->id, "cl_nv_device_attribute_query") &&
-         ocl.clGetDeviceInfo(d->id, 0x4000, sizeof major, &major, NULL) == CL_SUCCESS && major >= 8;
+  ocl_unit u;
+  return ocl_unit_find(d, &u);
 }
 
 bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) { return d->mma.trusted >> g->p.precision & 1; }
 
-static void options_of(brc_precision precision, char *out, size_t bytes) {
-  snprintf(out, bytes, " -DPRECISION=%d", precision);
-  if (emulated()) snprintf(out + strlen(out), bytes - strlen(out), " -DMMA_EMULATED=%d", atoi(emulated()));
-}
-
-static const char *const families[] = {"cl/gemm_nv.cl"};
-
 static brc_status program_of(ocl_device *d, brc_precision precision) {
   if (d->mma.programs[precision]) return BRC_OK;
-  char options[64];
-  options_of(precision, options, sizeof options);
-  return ocl_program_make(d, families, BRC_COUNT(families), options, &d->mma.programs[precision]);
+  char options[128];
+  ocl_unit_options(&d->mma.unit, precision, options, sizeof options);
+  return ocl_program_make(d, &d->mma.unit.source, 1, options, &d->mma.programs[precision]);
 }
 
 void ocl_mma_close(ocl_device *d) {
@@ -62,7 +48,7 @@ static const struct mma_tile {
 } tiles[] = {{128, 128, {"mma_nn_128x128", "mma_nt_128x128", "mma_tn_128x128"}},
              {128, 64, {"mma_nn_128x64", "mma_nt_128x64", "mma_tn_128x64"}},
              {64, 64, {"mma_nn_64x64", "mma_nt_64x64", "mma_tn_64x64"}}};
-enum { THREADS = 128, SPLIT_MOST = 16, SPLIT_LEAST_K = 256 };
+enum { THREADS = 128 /* of copies and sums */, SPLIT_MOST = 16, SPLIT_LEAST_K = 256 };
 
 static size_t tiles_of(const struct mma_tile *t, const ocl_gemm *g) {
   return up(g->p.m, t->m) * up(g->p.n, t->n) * g->p.batch;
@@ -269,10 +255,11 @@ brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   c.groups[0] = up(p.n, t->n);
   c.groups[1] = up(p.m, t->m);
   c.groups[2] = (size_t)p.batch * splits;
-  c.local = THREADS;
+  c.local = x->device->mma.unit.threads;
   st = ocl_call_add(x, op, &c);
   if (st || splits == 1) return st;
   c.name = "mma_sum";
+  c.local = THREADS;
   c.extra_count = 1;
   c.groups[0] = up((size_t)p.m * p.n, THREADS);
   c.groups[1] = 1;
@@ -281,8 +268,6 @@ brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
 }
 
 //------------------------ 5. Trust ---------------------------------------------
-static const brc_precision checked[] = {BRC_TF32, BRC_BF16, BRC_FP16};
-
 // Every tile, larger than one and with edges on both sides, over several stages; then parts of k.
 static brc_status check_precision(ocl_device *d, brc_precision precision) {
   brc_status st = program_of(d, precision);
@@ -299,13 +284,14 @@ static brc_status check_precision(ocl_device *d, brc_precision precision) {
 }
 
 // One line of what was wrong, for the device's note.
-static void refuse(brc_device_info *info, brc_precision precision) {
+static void refuse(ocl_device *d, brc_precision precision) {
+  brc_device_info *info = &d->base.info;
   const size_t used = strlen(info->note);
   char why[120];
   snprintf(why, sizeof why, "%s", brc_error());
   why[strcspn(why, "\n")] = 0;
-  snprintf(info->note + used, sizeof info->note - used, "%smma refused for %s: %s", used ? "; " : "",
-           brc_precision_names[precision], why);
+  snprintf(info->note + used, sizeof info->note - used, "%s%s refused for %s: %s", used ? "; " : "",
+           d->mma.unit.name, brc_precision_names[precision], why);
 }
 
 typedef struct verdict {
@@ -314,9 +300,9 @@ typedef struct verdict {
 } verdict;
 
 static brc_status verdict_begin(brc_cache *c, const ocl_device *d) {
-  char options[64];
-  options_of(BRC_FP32, options, sizeof options);
-  return ocl_cache_begin(c, d, families, BRC_COUNT(families), options, "BRCMMA1");
+  char options[128];
+  ocl_unit_options(&d->mma.unit, BRC_FP32, options, sizeof options);
+  return ocl_cache_begin(c, d, &d->mma.unit.source, 1, options, "BRCMMA1");
 }
 
 static bool verdict_read(ocl_device *d) {
@@ -346,10 +332,11 @@ static void verdict_write(const ocl_device *d) {
 // With the device open.
 static void check_all(ocl_device *d) {
   unsigned good = 0;
-  for (size_t i = 0; i < BRC_COUNT(checked); i++) {
-    d->mma.trusted = 1u << checked[i];
-    if (check_precision(d, checked[i]))
-      refuse(&d->base.info, checked[i]);
+  for (int p = 0; p < BRC_PRECISION_COUNT; p++) {
+    if (!(d->mma.unit.precisions >> p & 1)) continue;
+    d->mma.trusted = 1u << p;
+    if (check_precision(d, (brc_precision)p))
+      refuse(d, (brc_precision)p);
     else
       good |= d->mma.trusted;
   }
@@ -358,8 +345,9 @@ static void check_all(ocl_device *d) {
 }
 
 void ocl_mma_trust(ocl_device *d) {
+  ocl_unit_find(d, &d->mma.unit);
   if (brc_env_is_one("BRC_TRUST_PRODUCTS")) {
-    for (size_t i = 0; i < BRC_COUNT(checked); i++) d->mma.trusted |= 1u << checked[i];
+    d->mma.trusted = d->mma.unit.precisions;
   } else if (!verdict_read(d) && d->context) {
     check_all(d);
   } else if (!d->context && !d->mma.trusted && !*d->base.info.note) {

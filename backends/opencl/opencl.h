@@ -4,7 +4,8 @@
 //   program.c  the kernels of cl/ built for a device, cached on disk
 //   ops.c      one function per op: which kernel, how many work-groups
 //   gemm.c     the providers of products
-//   mma.c      one of them: NVIDIA's tensor cores
+//   units.c    which matrix units there are, and their kernels
+//   mma.c      one of the providers: matrix units
 //   order.c    what each step waits for, where a queue is out of order
 //   opencl.c   buffers, compile, run, profile: the table of backend.h
 #ifndef BRC_OPENCL_H
@@ -57,6 +58,15 @@ typedef struct ocl_gemm_provider ocl_gemm_provider;
 
 typedef struct ocl_device ocl_device;
 
+// A kind of matrix units and the kernels for it.
+typedef struct ocl_unit {
+  const char *name, *source;
+  const char *options;  // of the source
+  const char *real;     // more of them where it is not emulated
+  unsigned precisions;  // bits
+  uint32_t threads;     // of a work-group of a product
+} ocl_unit;
+
 // On CPU devices the memory is ours, as native kernels need its address, and PoCL 3.1 hands them the addresses of several
 // buffers in the wrong order.
 struct brc_buffer {
@@ -81,6 +91,7 @@ struct ocl_device {
   cl_program program;
   char cache[4096];  // folder of compiled kernels
   struct ocl_mma {
+    ocl_unit unit;
     cl_program programs[BRC_PRECISION_COUNT];  // made at the first use
     unsigned trusted;                          // precisions whose products were right here, as bits
     uint32_t forced_tile, forced_splits;  // by the check: 1 + index of the tile, parts of k; 0: by the table
@@ -231,7 +242,13 @@ void ocl_gemm_names(const ocl_device *d, const char **names);
 void ocl_gemm_trust(ocl_device *d);
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 
-//------------------------ 6. NVIDIA's tensor cores ----------------------------
+//------------------------ 6. Matrix units --------------------------------------
+// A device's; false: none that we have kernels for. In tests BRC_EMULATE_MMA names one that is emulated.
+bool ocl_unit_find(const ocl_device *d, ocl_unit *out);
+const ocl_unit *ocl_unit_at(size_t i);  // all of them; NULL behind the last
+// Options of its program for a precision, behind the common ones.
+void ocl_unit_options(const ocl_unit *u, brc_precision precision, char *out, size_t bytes);
+
 bool ocl_mma_device(const ocl_device *d);
 bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g);
 brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
