@@ -44,9 +44,6 @@ INLINE float number_of(uint bits) {
 #endif
 }
 
-// float32 to tf32, ties away from zero.
-INLINE uint nearest_tf32(uint x) { return (x & 0x7f800000) == 0x7f800000 ? x : (x + 0x1000) & 0xffffe000; }
-
 // copy[e][m][ldb] = round(scale_a x[e][m][n]), 0 behind column n. Work-item: a slot; third dimension: members. Rows of x are lda apart,
 // members stride_a; members of the copy are stride_b apart, counted in its elements.
 __kernel void mma_cast(ARG(x), ARG(copy), const struct brc_gemm_params P) {
