@@ -15,6 +15,7 @@ typedef struct brc_device_info {
   uint64_t local_bytes;
   bool is_cpu, fp16, fp64;
   unsigned precisions;  // of products: bits 1 << BRC_FP32, ...
+  bool unchecked;       // what it may have beyond them shows when it is opened
   char gemm[128];       // GEMM providers that can run here, the default first
   char details[512];    // what else matters there, in words: subgroups, shared memory, matrix shapes, heaps
   char note[256];       // why it can't be used, or what is remarkable; empty if nothing
@@ -24,6 +25,7 @@ typedef struct brc_device_options {
   int threads;            // host: CPU threads, 0 all
   const char *gemm;       // force this GEMM provider; NULL: the static table's choice
   const char *cache_dir;  // compiled kernels; NULL: brc_cache_dir()
+  unsigned precisions;    // of the products that will be wanted, as bits: others may go unchecked; 0: all
   struct brc_pool *pool;  // the thread pool to use on CPUs (borrowed); NULL: the device makes one
 } brc_device_options;
 

@@ -5,7 +5,7 @@
 // multiplied while the next STAGES - 1 are on their way. One barrier per step: behind it, everybody's copies of this step have arrived, and
 // nobody reads the stage any more that is filled next.
 #define THREADS (32 * WARPS_M * WARPS_N)
-#define SLOTS   (4 * (TILE_M + TILE_N))  // of a stage: A's, then B's
+#define SLOTS   (STEP_SLOTS * (TILE_M + TILE_N))  // of a stage: A's, then B's
 #define PART_M  (TILE_M / WARPS_M)
 #define PART_N  (TILE_N / WARPS_N)
 #define MM      (PART_M / 16)  // instructions side by side
@@ -29,7 +29,7 @@ INLINE void NAME(multiply)(float sum[MM][NN][4], const uint a[MM][4], const uint
           float s = sum[i][j][2 * c2 + c1];
           for (uint k = 0; k < MMA_K; k++)
             s = fma(x[k], mma_factor(warp + 4 * MM + 2 * j, SCRATCH_WORDS, lane % 4 * 2 + c1, k, 1), s);
-          sum[i][j][2 * c2 + c1] = MMA_EMULATED == 3 ? s + 1.0f : s;
+          sum[i][j][2 * c2 + c1] = s;
         }
     }
   barrier(CLK_LOCAL_MEM_FENCE);
@@ -44,7 +44,7 @@ INLINE void NAME(multiply)(float sum[MM][NN][4], const uint a[MM][4], const uint
 #endif
 
 INLINE void NAME(product)(__global const element *a, __global const element *b, __global const float *bias,
-                          __global float *c, __global float *work, const struct brc_gemm_params *P, bool has_bias,
+                          __global float *c, __global float *work, const struct brc_gemm_params *P,
                           uint splits, uint split_k, __local uint4 *tiles, __local uint *scratch, const bool ta,
                           const bool tb) {
   const uint lane = (uint)get_local_id(0) % 32, warp = (uint)get_local_id(0) / 32;
@@ -63,7 +63,7 @@ INLINE void NAME(product)(__global const element *a, __global const element *b, 
   if ((step) < steps) {                                                                                                \
     __local uint4 *to = tiles + (step) % STAGES * SLOTS;                                                               \
     copy_tile(&q, to, a, m0, P->m, k_begin + (step) * STEP_K, k_end, P->lda, TILE_M, THREADS, !ta);                    \
-    copy_tile(&q, to + 4 * TILE_M, b, n0, P->n, k_begin + (step) * STEP_K, k_end, P->ldb, TILE_N, THREADS, tb);        \
+    copy_tile(&q, to + STEP_SLOTS * TILE_M, b, n0, P->n, k_begin + (step) * STEP_K, k_end, P->ldb, TILE_N, THREADS, tb);        \
   }                                                                                                                    \
   copy_commit(&q)
   UNROLL for (uint s = 0; s < STAGES - 1; s++) { BRING_IN(s); }
@@ -74,27 +74,18 @@ INLINE void NAME(product)(__global const element *a, __global const element *b, 
     __local const uint4 *tile = tiles + s % STAGES * SLOTS;
     UNROLL for (uint h = 0; h < 2; h++) {
       uint fa[MM][4], fb[NN][2];
-      UNROLL for (uint i = 0; i < MM; i++) load_a(fa[i], tile, part_m + 16 * i, h, lane, TILE_M, !ta);
-      UNROLL for (uint j = 0; j < NN; j += 2) load_b(fb[j], tile + 4 * TILE_M, part_n + 8 * j, h, lane, TILE_N, tb);
+      UNROLL for (uint i = 0; i < MM; i++) load_a(fa[i], tile, part_m + 16 * i, h, lane, !ta);
+      UNROLL for (uint j = 0; j < NN; j += 2) load_b(fb[j], tile + STEP_SLOTS * TILE_M, part_n + 8 * j, h, lane, tb);
       NAME(multiply)(sum, fa, fb, scratch);
     }
   }
 #undef BRING_IN
-  // Parts of k go to `work` as they are: [split][member][m][n].
-  struct brc_gemm_params to = *P;
-  float unscale = 1.0f / (P->scale_a * P->scale_b);
-  if (splits > 1) {
-    c = work + (ulong)get_group_id(2) * P->m * P->n;
-    to.ldc = P->n;
-    to.accumulate = 0;
-    has_bias = false;
-    unscale = 1.0f;
-  }
+  const way_out w = way_out_of(c, bias, work, P, splits, (uint)get_group_id(2), m0, n0, TILE_M, TILE_N);
   UNROLL for (uint i = 0; i < MM; i++) {
     UNROLL for (uint j = 0; j < NN; j++) {
       UNROLL for (uint r = 0; r < 2; r++)
-        store_pair(c, bias, has_bias, &to, m0 + part_m + 16 * i + 8 * r + lane / 4, n0 + part_n + 8 * j + lane % 4 * 2,
-                   sum[i][j][2 * r], sum[i][j][2 * r + 1], unscale);
+        store_pair(&w, m0 + part_m + 16 * i + 8 * r + lane / 4, n0 + part_n + 8 * j + lane % 4 * 2, sum[i][j][2 * r],
+                   sum[i][j][2 * r + 1]);
     }
   }
 }
@@ -110,7 +101,7 @@ INLINE void NAME(product)(__global const element *a, __global const element *b, 
     USE(c);                                                                                                    \
     USE(work);                                                                                                 \
     NAME(product)((__global const element *)a + (ulong)e * P.stride_a, (__global const element *)b + (ulong)e * P.stride_b, \
-                  bias + (ulong)e * P.stride_bias, c + (ulong)e * P.stride_c, work, &P, HAS(bias), splits,     \
+                  HAS(bias) ? bias + (ulong)e * P.stride_bias : 0, c + (ulong)e * P.stride_c, work, &P, splits,     \
                   split_k, tiles, scratch, ta, tb);                                                            \
   }
 #ifdef MMA_EMULATED

@@ -2,7 +2,7 @@
 // this, say what their instructions are (see gemm_staged_tile.h), and then include gemm_staged_tiles.h.
 #ifndef BRC_CL_GEMM_STAGED_H
 #define BRC_CL_GEMM_STAGED_H
-#include "cl/gemm_factors.h"
+#include "cl/gemm_copies.h"
 
 #define THREADS 256  // of a work-group
 #ifdef MMA_EMULATED

@@ -237,7 +237,7 @@ __kernel void norm_backward_sums(BACKWARD_ARGS) {
              first = (group % blocks) * P.block;
   const uint last = min(first + P.block, P.rows);
   float sum_gx = 0.0f, sum_g = 0.0f, sum_dx = 0.0f;
-  for (uint r = first; r < last; r++) {
+  _Pragma("unroll 8") for (uint r = first; r < last; r++) {
     const ulong row = (ulong)member * P.rows + r, at = row * P.pitch + c;
     float g = masked(dy[at], P.relu ? y[at] : 0.0f, P.relu);
     sum_gx = fma(g, (x[at] - mean[row]) * rstd[row], sum_gx);

@@ -3,6 +3,7 @@
 
 // A strip of columns summed over rows. CPUs: one work-item, 16 columns, four rows side by side. GPUs: a work-group of 32
 // columns times 8 slices of rows (r mod 8), added slice by slice; its first 32 work-items hold the result.
+// Loops are unrolled so that several loads are on their way.
 #if BRC_VEC == 16
 #define STRIP_COLS 16
 #define STRIP                 \
@@ -44,7 +45,7 @@ static inline float strip_sum(__global const float *x, uint rows, ulong pitch, u
                               __local float *scratch) {
   float own = 0.0f;
   if (left > 0)
-    for (uint r = (uint)get_local_id(0) / STRIP_COLS; r < rows; r += SLICES) own += x[r * pitch];
+    _Pragma("unroll 8") for (uint r = (uint)get_local_id(0) / STRIP_COLS; r < rows; r += SLICES) own += x[r * pitch];
   return slices_sum(own, scratch);
 }
 #endif
@@ -101,8 +102,8 @@ __kernel void segment_sum(ARG(x), ARG_INT(task), ARG(out), const struct brc_segm
   const uint t = (uint)get_group_id(1);
   float own = 0.0f;
   if (c < P.cols)
-    for (uint r = (uint)get_local_id(0) / STRIP_COLS; r < P.rows; r += SLICES)
-      if (task[r] == (int)t) own += x[(ulong)r * P.pitch + c];
+    _Pragma("unroll 8") for (uint r = (uint)get_local_id(0) / STRIP_COLS; r < P.rows; r += SLICES)
+      own += task[r] == (int)t ? x[(ulong)r * P.pitch + c] : 0.0f;
   own = slices_sum(own, scratch);
   if (STRIP_OWNER && c < P.cols) out[(ulong)t * P.pitch_out + c] = own;
 }

@@ -82,6 +82,6 @@ brc_status brc_assets_find(const brc_assets *a, const char *relative, char *path
   if (bytes) path[0] = '\0';
   const brc_asset_suite *suite = brc_asset_suite_of(relative);
   return brc_fail(BRC_E_NOT_FOUND,
-                  "asset '%s' is in none of: %s; run %s, or name the folder that has it with --assets",
-                  relative, s.looked, suite ? suite->how_to_get : "tools/setup");
+                  "asset '%s' is in none of: %s; %s%s, or name the folder that has it with --assets", relative,
+                  s.looked, suite ? "run " : "put it into one", suite ? suite->how_to_get : "");
 }

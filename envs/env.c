@@ -2,13 +2,23 @@
 #include "envs/env_impl.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 //------------------------ 1. Life ---------------------------------------------
+// A file that is broken, or not the one that the task was written for, can be had anew.
+static brc_status say_how_to_get(brc_status st, const brc_env_def *def) {
+  const brc_asset_suite *suite = def->asset ? brc_asset_suite_of(def->asset) : NULL;
+  if (st != BRC_E_FORMAT || !suite) return st;
+  char said[1500];
+  snprintf(said, sizeof said, "%s", brc_error());
+  return brc_fail(st, "%s (%s; %s gets the right files)", said, def->asset, suite->how_to_get);
+}
+
 brc_status brc_env_create(brc_env **out, const brc_env_def *def, const brc_assets *assets) {
   *out = NULL;
   brc_status st = def->create(out, def, assets);
-  if (st) return brc_fail_prefix(st, "task '%s': ", def->name);
+  if (st) return brc_fail_prefix(say_how_to_get(st, def), "task '%s': ", def->name);
   (*out)->def = def;
   (*out)->steps = 0;
   (*out)->running = false;
@@ -30,12 +40,20 @@ brc_status brc_env_reset(brc_env *env, uint64_t seed, uint64_t episode, double *
   return BRC_OK;
 }
 
+// What is not finite would ruin all that learns from it.
+static brc_status check_finite(const brc_env_def *def, const double *obs, double reward) {
+  bool finite = isfinite(reward);
+  for (int i = 0; i < def->obs_dim; i++) finite &= isfinite(obs[i]) != 0;
+  return finite ? BRC_OK : brc_fail(BRC_E_VALUE, "physics became invalid (not finite)");
+}
+
 brc_status brc_env_step(brc_env *env, const float *action, double *obs, brc_env_result *result) {
   const brc_env_def *def = env->def;
   if (!env->running)
     return brc_fail(BRC_E_VALUE, "task '%s': stepped without an episode; reset it first", def->name);
   *result = (brc_env_result){0};
   brc_status st = def->step(env, action, obs, result);
+  if (!st) st = check_finite(def, obs, result->reward);
   if (st) {
     env->running = false;
     return brc_fail_prefix(st, "task '%s', step %llu: ", def->name, (unsigned long long)env->steps + 1);
@@ -44,6 +62,11 @@ brc_status brc_env_step(brc_env *env, const float *action, double *obs, brc_env_
   if (def->max_steps > 0 && env->steps >= (uint64_t)def->max_steps) result->truncated = true;
   if (result->terminated || result->truncated) env->running = false;
   return BRC_OK;
+}
+
+double brc_env_score(const brc_env_def *def, double mean_return, double success) {
+  double span = def->success_score - def->random_score;
+  return span != 0 ? (mean_return - def->random_score) / span : success;
 }
 
 //------------------------ 2. State --------------------------------------------

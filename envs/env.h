@@ -52,6 +52,7 @@ typedef struct brc_env_result {
   bool terminated;  // the task is over: no value beyond this state
   bool truncated;   // time limit: the value goes on
   double success;   // the suite's success flag of this step (0 where it has none)
+  bool invalid;  // of a pool: the simulation broke down in this step, and the episode ends with what was before
 } brc_env_result;
 
 // A row of the registry. Functions take the env they were made with; `obs` has obs_dim entries.
@@ -79,7 +80,12 @@ typedef struct brc_env_def {
   // Numbers of the simulation by name, for verification: "obs" (observed anew), "qpos", "qvel", "ncon". At most `max`
   // are written, *count says how many there are; E_NOT_FOUND for a name that the task lacks. NULL: none.
   brc_status (*inspect)(brc_env *env, const char *name, double *out, size_t max, size_t *count);
+  // What envs/mujoco/render.h draws; NULL: there is nothing to see.
+  struct brc_mj_sim *(*simulation)(brc_env *env);
 } brc_env_def;
+
+// The normalised score of a mean return and a share of successful episodes, as above.
+double brc_env_score(const brc_env_def *def, double mean_return, double success);
 
 size_t brc_env_count(void);                         // tasks in the registry
 const brc_env_def *brc_env_at(size_t i);            // in registry order
@@ -121,7 +127,9 @@ brc_status brc_env_pool_reset(brc_env_pool *p, float *obs);
 // Start the next episode of environment i only; obs has one row.
 brc_status brc_env_pool_reset_one(brc_env_pool *p, size_t i, float *obs_row);
 // Step all; results[count]. Does not reset: the caller does, where results[i] says so. `skip[i]` != 0 (or skip NULL) leaves
-// env i untouched (evaluation: its episode is over).
+// env i untouched (evaluation: its episode is over). Where a task's simulation becomes invalid (E_VALUE of its step), that
+// episode alone ends, with a note on standard error that names task, episode and step: results[i] is invalid and
+// truncated with reward 0, and its row of next_obs is left as it was.
 brc_status brc_env_pool_step(brc_env_pool *p, const float *action, float *next_obs, brc_env_result *results,
                              const uint8_t *skip);
 // Checkpoints: the state of all environments in one block (per env: episode counter, step count, def's state).

@@ -17,12 +17,15 @@ typedef struct slot {
   char error[512];  // an item's failure, until the caller's thread takes it
 } slot;
 
+enum { MOST_NOTES = 20 };
+
 struct brc_env_pool {
   slot *slots;
   double *obs;  // of all slots
   size_t count;
-  uint32_t *order;  // slots in the order in which a step takes them
-  uint64_t runs;    // steps so far
+  uint32_t *order;   // slots in the order in which a step takes them
+  uint64_t runs;     // steps so far
+  uint64_t invalid;  // episodes whose simulation broke down
   int obs_dim, act_dim;
   brc_pool *threads;
 };
@@ -169,10 +172,26 @@ static void step_item(void *arg, uint32_t k, uint32_t thread) {
   if (c->skip && c->skip[i]) return;
   const bool timed = is_timed(p);
   double began = timed ? brc_now_s() : 0;
+  const bool had_episode = s->env->running;  // stepping without one is the caller's error
+  c->results[i].invalid = false;
   brc_status st = brc_env_step(s->env, c->action + i * (size_t)p->act_dim, s->obs, &c->results[i]);
   if (timed) s->cost_s = 0.75 * s->cost_s + 0.25 * (brc_now_s() - began);
   note(s, st);
   if (!st) cast_row(p, s, c->obs + i * (size_t)p->obs_dim);
+  if (st == BRC_E_VALUE && had_episode) c->results[i] = (brc_env_result){.truncated = true, .invalid = true};
+}
+
+// Of a simulation that broke down only the episode is lost. A truncated one: what would have come is unknown, not nothing.
+static void contain(brc_env_pool *p, const call *c) {
+  for (size_t i = 0; i < p->count; i++) {
+    slot *s = &p->slots[i];
+    if (!s->status || !c->results[i].invalid) continue;
+    s->status = BRC_OK;
+    if (p->invalid++ < MOST_NOTES)
+      fprintf(stderr, "brc: note: %s; its episode %llu ends there%s\n", s->error,
+              (unsigned long long)s->episode - 1,
+              p->invalid == MOST_NOTES ? " (no more notes of this kind)" : "");
+  }
 }
 
 // Insertion: the order changes little from one time to the next.
@@ -201,6 +220,7 @@ brc_status brc_env_pool_step(brc_env_pool *p, const float *action, float *next_o
                              const uint8_t *skip) {
   call c = {.pool = p, .action = action, .obs = next_obs, .results = results, .skip = skip};
   brc_pool_run(p->threads, (uint32_t)p->count, step_item, &c);
+  contain(p, &c);
   p->runs++;
   if (p->runs % TIMED_EVERY == TIMED) sort_slots(p);
   return first_failure(p);

@@ -17,6 +17,7 @@
 
 #include "backends/grant.h"
 #include "base/file.h"
+#include "base/helper.h"
 #include "base/philox.h"
 #include "base/pool.h"
 #include "base/safetensors.h"
@@ -695,6 +696,32 @@ static double seconds_of_process(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static brc_status count_up(void *arg) {
+  int *n = arg;
+  return ++*n % 3 ? BRC_OK : brc_fail(BRC_E_VALUE, "at %d", *n);
+}
+
+// Beside this thread, one after the other; a failure's sentence comes over.
+static void test_helper(void **state) {
+  (void)state;
+  brc_helper *h;
+  int n = 0;
+  check_ok(brc_helper_create(&h));
+  for (int i = 1; i <= 3000; i++) {
+    brc_helper_start(h, count_up, &n);
+    brc_status st = brc_helper_join(h);
+    assert_int_equal(n, i);
+    assert_int_equal(st, i % 3 ? BRC_OK : BRC_E_VALUE);
+    char want[32];
+    snprintf(want, sizeof want, "at %d", i);
+    if (st) assert_string_equal(brc_error(), want);
+  }
+  brc_helper_start(h, count_up, &n);
+  brc_helper_destroy(h);  // not before it is done
+  assert_int_equal(n, 3001);
+  brc_helper_destroy(NULL);
+}
+
 static void test_pool_tiny_jobs(void **state) {
   (void)state;
   for (int threads = 1; threads <= 4; threads++) {
@@ -1048,6 +1075,7 @@ static void test_device_names(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_grants),
+      cmocka_unit_test(test_helper),
       cmocka_unit_test(test_device_names),
       cmocka_unit_test(test_fail_stores_the_sentence),
       cmocka_unit_test(test_sentences_are_per_thread),

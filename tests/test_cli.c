@@ -119,6 +119,31 @@ static void test_json(void **state) {
   }
 }
 
+// Per task and over all: the mean of the scores, its interval (that of equal runs is a point), as often as there are runs.
+static void check_scores(const cJSON *o, int runs) {
+  static const char *const keys[] = {"return", "return_std", "success", "length", "score"};
+  const cJSON *tasks = cJSON_GetObjectItem(o, "tasks"), *score = cJSON_GetObjectItem(o, "score"), *task;
+  double sum = 0, mean = cJSON_GetNumberValue(cJSON_GetObjectItem(score, "mean"));
+  assert_int_equal(cJSON_GetArraySize(tasks), 2);
+  cJSON_ArrayForEach(task, tasks) {
+    for (size_t i = 0; i < BRC_COUNT(keys); i++)
+      assert_true(cJSON_IsNumber(cJSON_GetObjectItem(task, keys[i])));
+    double x = cJSON_GetNumberValue(cJSON_GetObjectItem(task, "score"));
+    assert_true(fabs(x - cJSON_GetNumberValue(cJSON_GetObjectItem(task, "return"))) <
+                1e-9);  // solved: return 1
+    sum += x / 2;
+  }
+  assert_true(fabs(sum - mean) < 1e-9);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(score, "runs")) == runs);
+  if (runs == 1) {
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(score, "low")));
+    return;
+  }
+  assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "runs")), runs);
+  assert_true(fabs(cJSON_GetNumberValue(cJSON_GetObjectItem(score, "low")) - mean) < 1e-9);
+  assert_true(fabs(cJSON_GetNumberValue(cJSON_GetObjectItem(score, "high")) - mean) < 1e-9);
+}
+
 static void test_run_folder(void **state) {
   (void)state;
   char run[4096], line[8192], path[4200];
@@ -135,8 +160,11 @@ static void test_run_folder(void **state) {
   size_t n;
   check_ok(brc_file_read(path, &text, &n));
   static const char *const columns[] = {"env_steps,grad_steps,wall_s,device_s,alpha",
-                                        "eval_return/probe-padding-a", "eval_success/probe-padding-b",
-                                        "train_return/", "critic_gnorm/probe-padding-b\n"};
+                                        "eval_return/probe-padding-a",
+                                        "eval_success/probe-padding-b",
+                                        "eval_score/probe-padding-a",
+                                        "train_return/",
+                                        "critic_gnorm/probe-padding-b\n"};
   for (size_t i = 0; i < BRC_COUNT(columns); i++)
     if (!strstr(text, columns[i])) fail_msg("log.csv has no column %s:\n%s", columns[i], text);
   size_t lines = 0;
@@ -155,6 +183,12 @@ static void test_run_folder(void **state) {
   if (r.status) fail_msg("%s", r.err);
   cJSON *o = parse_line(r.out);
   assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "env_steps")) == 80);
+  check_scores(o, 1);
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "eval %s %s --backend host --episodes 2 --json", run, run);
+  if (r.status) fail_msg("%s", r.err);
+  o = parse_line(r.out);
+  check_scores(o, 2);
   cJSON_Delete(o);
   // A truncated checkpoint is named, and nothing is touched.
   snprintf(path, sizeof path, "%s/checkpoint/state.safetensors", run);

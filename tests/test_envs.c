@@ -83,6 +83,42 @@ static void test_registry_rows(void **state) {
   assert_null(brc_env_find("cartpole"));
 }
 
+// The published normalisation: a CSV of task,random_score,success_score.
+static void test_scores(void **state) {
+  (void)state;
+  const brc_env_def *dmc = brc_env_find("dog-run"), *probe = brc_env_find("probe-scale-b"),
+                    sparse = {.name = "sparse"};
+  assert_true(brc_env_score(dmc, 250, 1) == 0.25);
+  assert_true(brc_env_score(probe, 900, 0) == 0.9);
+  assert_true(brc_env_score(&sparse, 250, 0.6) == 0.6);
+  char path[4096], *text, *at, *line;
+  const char *shared = getenv("BRC_SHARED");
+  size_t bytes, compared = 0;
+  snprintf(path, sizeof path, "%s/reference/humanoidbench_scores.csv",
+           shared ? shared : BRC_SOURCE_DIR "/../shared");
+  if (!brc_path_exists(path)) {
+    printf("skipped: no %s\n", path);
+    skip();
+  }
+  ok(brc_file_read(path, &text, &bytes));
+  for (line = strtok_r(text, "\n", &at); line; line = strtok_r(NULL, "\n", &at)) {
+    char name[64];
+    double low, high;
+    if (sscanf(line, "%63[^,],%lf,%lf", name, &low, &high) != 3)
+      continue;  // the header; one task without a random score
+    const brc_env_def *d = brc_env_find(name);
+    if (!d) continue;
+    compared++;
+    if (d->random_score != low || d->success_score != high)
+      fail_msg("%s: %g, %g, expected %g, %g", name, d->random_score, d->success_score, low, high);
+    assert_true(fabs(brc_env_score(d, (low + high) / 2, 0) - 0.5) < 1e-12);
+  }
+  free(text);
+  size_t tasks = 0;
+  for (size_t i = 0; i < brc_env_count(); i++) tasks += !strcmp(brc_env_at(i)->suite, "humanoidbench");
+  assert_int_equal(compared, tasks);
+}
+
 static void test_resolve(void **state) {
   (void)state;
   const brc_env_def *list[MAX_TASKS];
@@ -452,6 +488,150 @@ static void test_pool_skip(void **state) {
   assert_true(r[0].reward == 42 && r[1].reward == 1);
   brc_env_pool_destroy(p);
   brc_pool_destroy(tp);
+}
+
+// Steps whose simulation breaks down, every seventh of an episode, by a number or by its own word.
+static brc_status break_down(brc_env *env, const float *action, double *obs, brc_env_result *result) {
+  brc_status st = brc_env_find("probe-truncated")->step(env, action, obs, result);
+  if (st || env->steps != 6) return st;
+  obs[0] = NAN;
+  return action[0] > 0 ? BRC_OK : brc_fail(BRC_E_VALUE, "physics became invalid (test)");
+}
+
+// One environment breaks down: its episode ends, its row stays, the others do not notice, whatever the number of threads.
+static void test_pool_invalid(void **state) {
+  (void)state;
+  brc_env_def fragile = *brc_env_find("probe-truncated");
+  fragile.name = "fragile";
+  fragile.step = break_down;
+  const brc_env_def *sound = brc_env_find("probe-wrap");
+  const brc_env_def *defs[2][3] = {{sound, &fragile, sound}, {sound, brc_env_find("probe-truncated"), sound}};
+  for (int threads = 1; threads <= 2; threads++) {
+    brc_pool *tp;
+    brc_env_pool *p[2];
+    ok(brc_pool_create(&tp, threads));
+    float obs[2][3] = {{0}}, action[3] = {0};
+    for (int k = 0; k < 2; k++) {
+      ok(brc_env_pool_create(&p[k], defs[k], 3, 5, NULL, tp));
+      ok(brc_env_pool_reset(p[k], obs[k]));
+    }
+    for (int i = 1; i <= 28; i++) {
+      action[1] = i > 14 ? 0.5f : -0.5f;
+      brc_env_result r[2][3] = {{{0}}};
+      float before = obs[0][1] = 42;
+      for (int k = 0; k < 2; k++) ok(brc_env_pool_step(p[k], action, obs[k], r[k], NULL));
+      for (int e = 0; e < 3; e += 2) {
+        assert_true(obs[0][e] == obs[1][e] && r[0][e].reward == r[1][e].reward && !r[0][e].invalid);
+        assert_int_equal(r[0][e].terminated + 2 * r[0][e].truncated,
+                         r[1][e].terminated + 2 * r[1][e].truncated);
+      }
+      assert_true(r[0][1].invalid == (i % 7 == 0));
+      if (i % 7 == 0) {
+        assert_true(r[0][1].truncated && !r[0][1].terminated && r[0][1].reward == 0 && obs[0][1] == before);
+        assert_int_equal(brc_env_pool_step(p[0], action, obs[0], r[0], (uint8_t[]){1, 0, 1}),
+                         BRC_E_VALUE);  // no episode
+      } else {
+        assert_true(obs[0][1] != before);
+      }
+      for (int k = 0; k < 2; k++)
+        for (size_t e = 0; e < 3; e++)
+          if (r[k][e].truncated || r[k][e].terminated || (k == 0 && e == 1 && i % 7 == 0))
+            ok(brc_env_pool_reset_one(p[k], e, &obs[k][e]));
+    }
+    for (int k = 0; k < 2; k++) brc_env_pool_destroy(p[k]);
+    brc_pool_destroy(tp);
+  }
+}
+
+// Replace the first velocity of the pool's last environment, in what a checkpoint holds: the simulation's time,
+// positions, velocities and the rest lie at its end.
+static void write_velocity(brc_env_pool *p, const brc_env_def *def, const brc_assets *assets, double value) {
+  brc_env *twin;
+  ok(brc_env_create(&twin, def, assets));
+  const brc_mj_sim *sim =
+      strcmp(def->suite, "dmc") == 0 ? &((const dmc_env *)twin)->sim : &((const hb_env *)twin)->sim;
+  size_t bytes = brc_env_pool_state_bytes(p);
+  char *state = malloc(bytes);
+  brc_env_pool_save(p, state);
+  memcpy(state + bytes - brc_mj_state_bytes(sim) + sizeof value * (1 + (size_t)sim->model.nq), &value,
+         sizeof value);
+  ok(brc_env_pool_load(p, state, bytes));
+  free(state);
+  brc_env_destroy(twin);
+}
+
+// One environment is harmed, by its first control and (not 0) its first velocity: whether its episode ends at once. The
+// one beside it and the next steps are sound.
+static void harmed_step(const char *task, const char *root, float control, double velocity, bool ends) {
+  const brc_assets assets = {.extra = root};
+  const brc_env_def *defs[2] = {brc_env_find("pendulum-swingup"), brc_env_find(task)};
+  brc_pool *tp;
+  brc_env_pool *p;
+  ok(brc_pool_create(&tp, 2));
+  ok(brc_env_pool_create(&p, defs, 2, 5, &assets, tp));
+  const size_t no = (size_t)brc_env_pool_obs_dim(p), na = (size_t)brc_env_pool_act_dim(p), row = no * 4;
+  float *obs = calloc(2 * no, 4), *before = calloc(2 * no, 4), *action = calloc(2 * na, 4);
+  brc_env_result r[2] = {{0}};
+  ok(brc_env_pool_reset(p, obs));
+  if (velocity != 0) write_velocity(p, defs[1], &assets, velocity);
+  memcpy(before, obs, 2 * row);
+  action[na] = control;
+  ok(brc_env_pool_step(p, action, obs, r, NULL));
+  assert_true(!r[0].invalid && !r[0].truncated && memcmp(obs, before, row) != 0);
+  if (r[1].invalid != ends) fail_msg("%s: the episode %s", task, ends ? "goes on" : "ends");
+  assert_true(r[1].truncated == ends && (memcmp(obs + no, before + no, row) == 0) == ends);
+  assert_true(!ends || (!r[1].terminated && r[1].reward == 0));
+  for (size_t i = 0; i < 2 * no; i++) assert_true(isfinite(obs[i]));
+  action[na] = 0;
+  if (r[1].truncated || r[1].terminated) ok(brc_env_pool_reset_one(p, 1, obs + no));
+  for (int i = 0; !root && i < 3; i++) {
+    ok(brc_env_pool_step(p, action, obs, r, NULL));
+    assert_true(!r[0].invalid && !r[1].invalid);
+    if (r[1].terminated) ok(brc_env_pool_reset_one(p, 1, obs + no));
+  }
+  free(obs);
+  free(before);
+  free(action);
+  brc_env_pool_destroy(p);
+  brc_pool_destroy(tp);
+}
+
+// A model that the task takes for its own, and whose many contacts with a wall do not fit the memory that it asks for.
+static void write_crowded_model(const char *path) {
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  fprintf(f,
+          "<mujoco><option integrator=\"RK4\"/><size memory=\"30K\"/><worldbody>"
+          "<geom type=\"plane\" size=\"9 9 1\" pos=\"1 0 0\" zaxis=\"-1 0 0\"/><body name=\"cart\"><joint "
+          "name=\"slider\" type=\"slide\" "
+          "axis=\"1 0 0\"/>");
+  for (int i = 0; i < 200; i++) fprintf(f, "<geom size=\".1\"/>");
+  fprintf(
+      f,
+      "<body name=\"pole_1\"><joint name=\"hinge_1\" axis=\"0 1 0\"/><geom size=\".1\" contype=\"0\" "
+      "conaffinity=\"0\"/></body></body></worldbody><actuator><motor joint=\"slider\"/></actuator></mujoco>");
+  assert_int_equal(fclose(f), 0);
+}
+
+// dm_control raises PhysicsError on every warning; HumanoidBench does not look, and MuJoCo starts a simulation that diverged anew.
+static void test_pool_physics(void **state) {
+  (void)state;
+  need_task("cartpole-swingup");
+  need_task("h1-walk-v0");
+  harmed_step("cartpole-balance", NULL, 0, 0, false);
+  harmed_step("cartpole-balance", NULL, NAN, 0, true);   // bad control
+  harmed_step("cartpole-balance", NULL, 0, 1e11, true);  // bad velocity
+  harmed_step("cartpole-balance", NULL, 0, 1e7, true);   // becomes bad in the middle of a step
+  harmed_step("h1-walk-v0", NULL, NAN, 0, false);
+  harmed_step("h1-walk-v0", NULL, 0, 1e11, false);
+  char root[64], path[160];
+  snprintf(root, sizeof root, "/tmp/brc_test_envs_root_%ld", (long)getpid());
+  snprintf(path, sizeof path, "%s/dm_control/suite", root);
+  ok(brc_mkdirs(path));
+  snprintf(path, sizeof path, "%s/dm_control/suite/cartpole.xml", root);
+  write_crowded_model(path);
+  harmed_step("cartpole-balance", root, 0, 1000, true);  // into the wall: no room for the contacts
+  brc_remove_tree(root);
 }
 
 //------------------------ 5. DM Control and HumanoidBench against the originals
@@ -1170,6 +1350,79 @@ static void test_missing_files(void **state) {
   brc_mj_sim_free(&s);
 }
 
+// A file that is broken, or lacks something, is named, with how to get it.
+static void test_broken_files(void **state) {
+  (void)state;
+  need_task("cartpole-swingup");
+  static const struct {
+    const char *text, *said;
+  } cases[] = {{"<mujoco><worldbody>", "XML"},
+               {"<mujoco><asset><mesh name=\"a\" file=\"no/such.stl\"/></asset><worldbody><geom type=\"mesh\" "
+                "mesh=\"a\"/></worldbody></mujoco>",
+                "no/such.stl"},
+               {"<mujoco/>", "is this the file of the right version?"}};
+  char root[64], folder[128], path[256];
+  snprintf(root, sizeof root, "/tmp/brc_test_envs_root_%ld", (long)getpid());
+  snprintf(folder, sizeof folder, "%s/dm_control/suite", root);
+  snprintf(path, sizeof path, "%s/cartpole.xml", folder);
+  ok(brc_mkdirs(folder));
+  brc_assets assets = {.extra = root};
+  for (size_t i = 0; i < BRC_COUNT(cases); i++) {
+    brc_env *env;
+    ok(brc_file_write_all(path, cases[i].text, strlen(cases[i].text)));
+    assert_int_equal(brc_env_create(&env, brc_env_find("cartpole-swingup"), &assets), BRC_E_FORMAT);
+    if (!strstr(brc_error(), cases[i].said) || !strstr(brc_error(), "task 'cartpole-swingup'") ||
+        !strstr(brc_error(), "cartpole.xml") || !strstr(brc_error(), "tools/setup gets the right files"))
+      fail_msg("case %zu: %s", i, brc_error());
+  }
+  brc_remove_tree(root);
+}
+
+typedef struct compile_job {
+  brc_mj_sim sim;
+  brc_mj_source source;
+  brc_status status;
+} compile_job;
+
+static void compile_item(void *arg, uint32_t i, uint32_t thread) {
+  (void)thread;
+  compile_job *job = (compile_job *)arg + i;
+  job->status = brc_mj_sim_init(&job->sim, &job->source);
+}
+
+// Models that are asked for at the same time: each is compiled once, a broken one fails for all who want it.
+static void test_models_side_by_side(void **state) {
+  (void)state;
+  need_task("cartpole-swingup");
+  enum { MODELS = 4, JOBS = 5 * MODELS };
+  char path[MODELS][64];
+  for (int k = 0; k < MODELS; k++) {
+    char text[512];
+    snprintf(text, sizeof text,
+             k == 2 ? "<mujoco><worldbody>"
+                    : "<mujoco><worldbody><body><joint/><geom size=\".%d\"/></body></worldbody></mujoco>",
+             k + 1);
+    snprintf(path[k], sizeof path[k], "/tmp/brc_test_envs_%ld_%d.xml", (long)getpid(), k);
+    ok(brc_file_write_all(path[k], text, strlen(text)));
+  }
+  brc_pool *tp;
+  ok(brc_pool_create(&tp, 4));
+  for (int round = 0; round < 20; round++) {
+    compile_job jobs[JOBS] = {0};
+    for (int i = 0; i < JOBS; i++) jobs[i].source.path = path[i % MODELS];
+    brc_pool_run(tp, JOBS, compile_item, jobs);
+    for (int i = 0; i < JOBS; i++) {
+      assert_int_equal(jobs[i].status, i % MODELS == 2 ? BRC_E_FORMAT : BRC_OK);
+      if (jobs[i].status) continue;
+      assert_ptr_equal(jobs[i].sim.shared, jobs[i % MODELS].sim.shared);
+      assert_true(jobs[i].sim.model.geom_size[0] == (i % MODELS + 1) / 10.0);
+    }
+    for (int i = 0; i < JOBS; i++) brc_mj_sim_free(&jobs[i].sim);
+  }
+  brc_pool_destroy(tp);
+  for (int k = 0; k < MODELS; k++) unlink(path[k]);
+}
+
 // model.<field> of a golden file: a changed value changes the dynamics, the compiled one does not.
 static void test_restore_model(void **state) {
   (void)state;
@@ -1213,6 +1466,7 @@ static void test_restore_model(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_registry_rows),
+      cmocka_unit_test(test_scores),
       cmocka_unit_test(test_resolve),
       cmocka_unit_test(test_benchmarks),
       cmocka_unit_test(test_unknown_name),
@@ -1225,6 +1479,8 @@ int main(void) {
       cmocka_unit_test(test_save_load),
       cmocka_unit_test(test_pool_threads),
       cmocka_unit_test(test_pool_skip),
+      cmocka_unit_test(test_pool_invalid),
+      cmocka_unit_test(test_pool_physics),
       cmocka_unit_test(test_dmc_golden),
       cmocka_unit_test(test_dmc_episodes),
       cmocka_unit_test(test_dmc_starts),
@@ -1247,6 +1503,8 @@ int main(void) {
       cmocka_unit_test(test_hb_damaged_state),
       cmocka_unit_test(test_missing_files),
       cmocka_unit_test(test_edits),
+      cmocka_unit_test(test_broken_files),
+      cmocka_unit_test(test_models_side_by_side),
       cmocka_unit_test(test_restore_model),
 #endif
   };

@@ -3,6 +3,7 @@
 #include "oracle.h"
 #include "run_brc.h"
 #include "testing.h"
+#include "envs/env_impl.h"
 #include "train/train.h"
 #include <math.h>
 #include <signal.h>
@@ -250,23 +251,94 @@ static void test_resume(void **state) {
     if (!testing_quick()) resume_case(names[b], "probe-padding", padding);
     resume_case(names[b], cartpole ? "cartpole-swingup probe-wrap" : "probe-wrap", wraps);
   }
+  resume_case("host", cartpole ? "cartpole-swingup probe-wrap" : "probe-wrap",
+              "--start 100 --capacity 5000 --overlap --checkpoint-interval 7");
 }
 
-// One and two threads, one seed: the same bits.
+// One and three threads, one seed: the same bits, in strict order and overlapped.
 static void test_threads(void **state) {
   (void)state;
-  char a[4096], b[4096];
-  snprintf(a, sizeof a, "%s", fresh_run());
-  snprintf(b, sizeof b, "%s", fresh_run());
-  const char *line =
-      "train probe-padding probe-wrap --backend host --width 64 --actor-width 32 --batch 128 --start 100 "
-      "--steps 200 --quiet --eval-interval 0";
-  char one[512], two[512];
-  snprintf(one, sizeof one, "%s --threads 1", line);
-  snprintf(two, sizeof two, "%s --threads 2", line);
-  train_ok(one, a);
-  train_ok(two, b);
-  same_run(a, b);
+  for (int overlap = 0; overlap < 2; overlap++) {
+    char runs[2][4096], line[512];
+    for (int k = 0; k < 2; k++) {
+      snprintf(runs[k], sizeof runs[k], "%s", fresh_run());
+      snprintf(
+          line, sizeof line,
+          "train probe-padding probe-wrap --backend host --width 64 --actor-width 32 --batch 128 --start 100 "
+          "--steps 200 --quiet --eval-interval 0 --threads %d%s",
+          1 + 2 * k, overlap ? " --overlap" : "");
+      train_ok(line, runs[k]);
+    }
+    same_run(runs[0], runs[1]);
+  }
+}
+
+static brc_trainer *stepped_trainer(const char *options, int steps) {
+  static brc_train_config c;
+  char line[1024];
+  brc_trainer *t;
+  snprintf(line, sizeof line,
+           "probe-padding probe-wrap --backend host --width 32 --actor-width 16 --batch 32 --start 20 --seed 4 "
+           "--eval-interval 0 --run %s %s",
+           fresh_run(), options);
+  configure(&c, line);
+  check_ok(brc_trainer_create(&t, &c));
+  check_ok(brc_trainer_init(t));
+  for (int i = 0; i < steps; i++) check_ok(brc_loop_step(&t->loop));
+  return t;
+}
+
+// The networks of a trainer, all groups with moments and targets.
+static brc_st_writer *networks(brc_trainer *t, const char *path) {
+  brc_st_writer *w;
+  check_ok(brc_st_writer_new(&w));
+  check_ok(brc_agent_save(t->agent, w, ""));
+  check_ok(brc_st_write(w, path));
+  return w;
+}
+
+static void same_networks(brc_trainer *a, brc_trainer *b, bool same) {
+  char paths[2][4096], *data[2];
+  size_t bytes[2];
+  brc_trainer *t[2] = {a, b};
+  for (int k = 0; k < 2; k++) {
+    snprintf(paths[k], sizeof paths[k], "%s", check_path(k ? "networks-b" : "networks-a"));
+    brc_st_writer_free(networks(t[k], paths[k]));
+    check_ok(brc_file_read(paths[k], &data[k], &bytes[k]));
+  }
+  assert_int_equal(bytes[0], bytes[1]);
+  assert_true((memcmp(data[0], data[1], bytes[0]) == 0) == same);
+  free(data[0]);
+  free(data[1]);
+}
+
+// Overlapped, actions lag exactly one step's updates behind, and nothing else differs. Updates begin at step 20. Step 21 still acts
+// with the policy of before them, as a run without updates does, and ends with the networks that the strict order has after step
+// 20; step 22 acts with these.
+static void test_overlap_order(void **state) {
+  (void)state;
+  brc_trainer *strict = stepped_trainer("", 20), *none = stepped_trainer("--utd 0", 21),
+              *lagging = stepped_trainer("--overlap", 21);
+  const brc_agent_config *c = &lagging->config.agent;
+  size_t actions = (size_t)(c->tasks * c->action_dim) * sizeof(float),
+         obs = (size_t)(c->tasks * c->obs_dim) * sizeof(float);
+  assert_int_equal(lagging->loop.updates_done, 2);
+  assert_memory_equal(lagging->loop.action, none->loop.action, actions);
+  assert_memory_equal(lagging->loop.obs, none->loop.obs, obs);
+  same_networks(lagging, strict, true);
+  same_networks(lagging, none, false);
+  // Step 22: the policy of `lagging` at this moment, on its observations, drawing that step's noise.
+  double wide[64], chosen[32];
+  for (size_t i = 0; i < obs / sizeof(float); i++) wide[i] = lagging->loop.obs[i];
+  check_ok(brc_actor_run(lagging->loop.actor, BRC_F64, wide, lagging->loop.task, NULL, 22, chosen, NULL));
+  check_ok(brc_loop_step(&lagging->loop));
+  check_ok(brc_loop_step(&none->loop));
+  for (size_t i = 0; i < actions / sizeof(float); i++)
+    assert_true(lagging->loop.action[i] == (float)fmin(fmax(chosen[i], -1), 1));
+  assert_memory_not_equal(lagging->loop.action, none->loop.action, actions);
+  brc_trainer_free(strict);
+  brc_trainer_free(none);
+  brc_trainer_free(lagging);
 }
 
 // SIGTERM saves and stops with 75; going on ends where the whole run ends; a finished run is left alone. A run that outran the
@@ -444,6 +516,80 @@ static void test_evaluation(void **state) {
   snprintf(x, sizeof x, "%s/checkpoint/state.safetensors", a);
   snprintf(y, sizeof y, "%s/checkpoint/state.safetensors", b);
   same_file(x, y);
+}
+
+// probe-wrap that succeeds in its second step, and in no other: an episode is successful if it gets there.
+static brc_status succeed_second(brc_env *env, const float *action, double *obs, brc_env_result *result) {
+  const bool second = env->steps == 1;
+  brc_status st = brc_env_find("probe-wrap")->step(env, action, obs, result);
+  result->success = second;
+  return st;
+}
+
+// All episodes at once give what one after the other gives, each in an environment and with an actor of its own number, and
+// every one counts once: probe-wrap's end by chance after 1 to 20 steps.
+static void test_evaluation_counts(void **state) {
+  (void)state;
+  enum { EPISODES = 7, TASKS = 2, N = EPISODES * TASKS };
+  static brc_train_config c;
+  char line[1024];
+  snprintf(
+      line, sizeof line,
+      "probe-wrap probe-padding-b --backend host --width 16 --actor-width 16 --batch 16 --start 20 --run %s",
+      fresh_run());
+  configure(&c, line);
+  brc_trainer *t;
+  check_ok(brc_trainer_create(&t, &c));
+  check_ok(brc_trainer_init(t));
+  brc_env_def succeeding = *c.tasks[0];
+  succeeding.step = succeed_second;
+  succeeding.success_score = 0;  // as in suites that count successes
+  c.tasks[0] = &succeeding;
+  brc_eval_result all[TASKS];
+  check_ok(brc_evaluate(t->agent, c.tasks, c.task_count, EPISODES, 5, &t->assets, t->pool, all));
+  const brc_env_def *defs[N];
+  enum { OBS = 1, ACT = 3 };  // the largest of both tasks
+  float obs[N * OBS], action[N * ACT], next[N * OBS];
+  brc_env_result results[N];
+  brc_env_pool *envs;
+  brc_actor *actor;
+  for (int i = 0; i < N; i++) defs[i] = c.tasks[i / EPISODES];
+  check_ok(brc_env_pool_create(&envs, defs, N, 5, &t->assets, t->pool));
+  assert_int_equal(brc_env_pool_obs_dim(envs), OBS);
+  assert_int_equal(brc_env_pool_act_dim(envs), ACT);
+  check_ok(brc_env_pool_reset(envs, obs));
+  check_ok(brc_actor_create(&actor, t->agent, 1, BRC_ACT_MEAN, false));
+  for (int task = 0; task < TASKS; task++) {
+    double returns[EPISODES] = {0}, length = 0, mean = 0, variance = 0, successes = 0;
+    for (int k = 0; k < EPISODES; k++) {
+      int i = task * EPISODES + k;
+      uint8_t skip[N];
+      int32_t row = task;
+      memset(skip, 1, sizeof skip);
+      skip[i] = 0;
+      double begun = length;
+      for (bool going = true; going; length++) {
+        check_ok(brc_actor_run(actor, BRC_F32, obs + OBS * i, &row, NULL, 0, action + ACT * i, NULL));
+        check_ok(brc_env_pool_step(envs, action, next, results, skip));
+        memcpy(obs + OBS * i, next + OBS * i, sizeof(float[OBS]));
+        returns[k] += results[i].reward;
+        going = !results[i].terminated && !results[i].truncated;
+      }
+      mean += returns[k] / EPISODES;
+      successes += task == 0 && length - begun >= 2;
+    }
+    for (int k = 0; k < EPISODES; k++) variance += (returns[k] - mean) * (returns[k] - mean) / EPISODES;
+    // 1e-5: products of 1 row and of 14 are summed in another order
+    assert_true(fabs(all[task].return_mean - mean) < 1e-5 && fabs(all[task].length - length / EPISODES) < 1e-9);
+    assert_true(fabs(all[task].return_std - sqrt(variance)) < 1e-5);
+    assert_true(fabs(all[task].success - successes / EPISODES) < 1e-12);
+    double score = task == 0 ? successes / EPISODES : mean / c.tasks[task]->success_score;
+    assert_true(fabs(all[task].score - score) < 1e-5);
+    if (task == 0) assert_true(successes > 0 && successes < EPISODES);
+  }
+  brc_actor_free(actor);
+  brc_env_pool_destroy(envs);
+  brc_trainer_free(t);
 }
 
 // With and without taps the update gives the same bits: keeping intermediate results changes nothing.
@@ -643,14 +789,21 @@ static void test_init(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_init),          cmocka_unit_test(test_taps),
-      cmocka_unit_test(test_memory_plan),   cmocka_unit_test(test_precisions),
-      cmocka_unit_test(test_probes),        cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_stop),          cmocka_unit_test(test_sbatch),
-      cmocka_unit_test(test_other_backend), cmocka_unit_test(test_resume),
-      cmocka_unit_test(test_divergence),    cmocka_unit_test(test_rows_file_is_whole),
-      cmocka_unit_test(test_evaluation)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),
+                                     cmocka_unit_test(test_taps),
+                                     cmocka_unit_test(test_memory_plan),
+                                     cmocka_unit_test(test_precisions),
+                                     cmocka_unit_test(test_probes),
+                                     cmocka_unit_test(test_threads),
+                                     cmocka_unit_test(test_overlap_order),
+                                     cmocka_unit_test(test_stop),
+                                     cmocka_unit_test(test_sbatch),
+                                     cmocka_unit_test(test_other_backend),
+                                     cmocka_unit_test(test_resume),
+                                     cmocka_unit_test(test_divergence),
+                                     cmocka_unit_test(test_rows_file_is_whole),
+                                     cmocka_unit_test(test_evaluation),
+                                     cmocka_unit_test(test_evaluation_counts)};
   setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
   return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
 }

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/philox.h"
 #include "base/pool.h"
+#include "tests/check.h"
 #include "tests/oracle.h"
 
 //------------------------ 1. Settings -----------------------------------------
@@ -34,6 +35,12 @@ const char *testing_shared(void) {
   const char *s = getenv("BRC_SHARED");
   snprintf(path, sizeof path, "%s", s && *s ? s : BRC_SOURCE_DIR "/../shared");
   return brc_path_exists(path) ? path : NULL;
+}
+
+// Before main, as cmocka wants it.
+__attribute__((constructor)) static void choose_tests(void) {
+  const char *s = getenv("BRC_TEST_ONLY");
+  if (s && *s) cmocka_set_test_filter(s);
 }
 
 static char skipped[64][256];

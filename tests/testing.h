@@ -9,6 +9,7 @@ uint64_t testing_seed(void);  // BRC_TEST_SEED, default 1; printed when first as
 const char *testing_shared(
     void);  // golden data: BRC_SHARED or BRC_SOURCE_DIR/../shared; NULL when it isn't there
 
+// BRC_TEST_ONLY=PATTERN: only the tests whose names match it, with * and ?; every executable obeys it.
 // Note something that this run can't test. Listed by testing_finish.
 void testing_skip(const char *fmt, ...) BRC_PRINTF(1, 2);
 // At the end of main, with cmocka's result: closes the devices, lists what was skipped, returns the exit status.

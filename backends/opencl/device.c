@@ -167,7 +167,7 @@ brc_status ocl_list(brc_device_info *out, size_t max, size_t *count) {
     ocl_device d = {.platform = places[i].platform, .id = places[i].id};
     fill_info(&d, (int)i);
     find_cache(&d, NULL);
-    if (!*d.base.info.note && !ocl_gemm_choose(&d, NULL)) ocl_gemm_trust(&d);
+    if (!*d.base.info.note && !ocl_gemm_choose(&d, NULL)) ocl_gemm_trust(&d, ~0u);
     out[i] = d.base.info;
   }
   return BRC_OK;
@@ -190,7 +190,7 @@ static brc_status no_such_device(const ocl_place *places, size_t count, int inde
 static uint32_t native_shares(const ocl_device *d) {
   cl_command_queue_properties can = 0;
   const uint32_t cores = d->base.info.compute_units;
-  if (strcmp(d->providers[0]->name, "native") || ocl_mma_device(d) || cores > OCL_SHARES_MOST ||
+  if (strcmp(d->providers[0]->name, "native") || ocl_mma_chosen(d) || cores > OCL_SHARES_MOST ||
       ocl.clGetDeviceInfo(d->id, CL_DEVICE_QUEUE_PROPERTIES, sizeof can, &can, NULL) != CL_SUCCESS ||
       !(can & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE))
     return 1;
@@ -246,7 +246,7 @@ brc_status ocl_open(brc_device **out, int index, const brc_device_options *optio
   if (!st) st = take_pool(d, options->pool);
   if (!st) st = ocl_program_build(d);
   if (!st) st = ocl_buffer_create(d, "operands that are absent", 16384, &d->none);
-  if (!st) ocl_gemm_trust(d);
+  if (!st) ocl_gemm_trust(d, options->precisions ? options->precisions : ~0u);
   if (st) {
     ocl_close(&d->base);
     return st;

@@ -299,9 +299,9 @@ static unsigned precisions_of(const ocl_device *d) {
   return bits;
 }
 
-static bool has(const ocl_device *d, const ocl_gemm_provider *wanted) {
+bool ocl_mma_chosen(const ocl_device *d) {
   for (const ocl_gemm_provider *const *p = d->providers; *p; p++)
-    if (*p == wanted) return true;
+    if (*p == &mma) return true;
   return false;
 }
 
@@ -311,13 +311,13 @@ brc_status ocl_gemm_choose(ocl_device *d, const char *forced) {
                   forced, d->base.info.index, d->base.info.name, d->base.info.gemm);
 }
 
-void ocl_gemm_trust(ocl_device *d) {
-  if (has(d, &mma)) {
+void ocl_gemm_trust(ocl_device *d, unsigned precisions) {
+  if (ocl_mma_chosen(d)) {
     const ocl_gemm_provider *chosen[BRC_COUNT(d->providers)];
     memcpy(chosen, d->providers, sizeof chosen);
     d->providers[0] = &mma;  // what the check asks
     d->providers[1] = NULL;
-    ocl_mma_trust(d);
+    ocl_mma_trust(d, precisions);
     memcpy(d->providers, chosen, sizeof chosen);
   }
   d->base.info.precisions = precisions_of(d);

@@ -1,4 +1,4 @@
-// Products on matrix units (units.c), one program per precision.
+// Products on matrix units (units.c): one program per family of kernels and precision.
 //
 // Off until exact products of every tile, layout and precision were right on this device with this driver; the verdict is kept
 // beside the compiled kernels. A precision whose products are wrong, or whose program the driver does not build, is refused in
@@ -7,7 +7,8 @@
 // tf32 reads float32 where it lies. For bf16 and fp16 a factor is copied first, rounded; the copy serves every product until something
 // writes what it was made of (a weight's from one optimiser step to the next), then its memory serves another.
 //
-// BRC_EMULATE_MMA, for tests, runs all of it on devices without matrix units: the name of a unit, or 1 to 3, see gemm_nv.cl.
+// BRC_EMULATE_MMA, for tests, runs all of it on devices without matrix units: "1" (NVIDIA's) or the name of another unit; "wrong": NVIDIA's,
+// with products that are to be refused.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
 #include "backends/product_check.h"
@@ -18,47 +19,80 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { UNIT, WGMMA };  // families of kernels: the device's unit's, and Hopper's beside them
+
 static size_t up(size_t a, size_t b) { return (a + b - 1) / b; }
 
 //------------------------ 1. Where ---------------------------------------------
+static bool wrong_on_purpose(void) { return ocl_emulated() && !strcmp(ocl_emulated(), "wrong"); }
+
 bool ocl_mma_device(const ocl_device *d) {
   ocl_unit u;
   return ocl_unit_find(d, &u);
 }
 
-bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) { return d->mma.trusted >> g->p.precision & 1; }
+bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) {
+  return d->mma.trusted[UNIT] >> g->p.precision & 1;
+}
 
-static brc_status program_of(ocl_device *d, brc_precision precision) {
-  if (d->mma.programs[precision]) return BRC_OK;
+// Hopper's instructions are of no other generation. Its compiler does not know them. Factors are cast and parts added by the unit's.
+static const ocl_unit wgmma = {
+    "wgmma", "cl/gemm_nv_wgmma.cl", "", "", 1u << BRC_TF32 | 1u << BRC_BF16 | 1u << BRC_FP16, 256, 9};
+static const char *const wgmma_prebuilt[BRC_PRECISION_COUNT] = {[BRC_TF32] = "cl/prebuilt/wgmma_tf32.ptx",
+                                                                [BRC_BF16] = "cl/prebuilt/wgmma_bf16.ptx",
+                                                                [BRC_FP16] = "cl/prebuilt/wgmma_fp16.ptx"};
+
+static const ocl_unit *family_of(const ocl_device *d, int family) {
+  return family == UNIT ? &d->mma.unit : &wgmma;
+}
+
+static bool family_here(const ocl_device *d, int family) {
+  return family == UNIT || (d->mma.unit.generation && (ocl_emulated() || d->mma.unit.generation == 9));
+}
+
+static brc_status program_of(ocl_device *d, int family, brc_precision precision) {
+  const ocl_unit *u = family_of(d, family);
+  cl_program *p = &d->mma.programs[family][precision];
+  if (*p) return BRC_OK;
+  if (family == WGMMA && !ocl_emulated()) return ocl_program_prebuilt(d, wgmma_prebuilt[precision], p);
   char options[128];
-  ocl_unit_options(&d->mma.unit, precision, options, sizeof options);
-  return ocl_program_make(d, &d->mma.unit.source, 1, options, &d->mma.programs[precision]);
+  ocl_unit_options(u, precision, options, sizeof options);
+  return ocl_program_make(d, &u->source, 1, options, p);
 }
 
 void ocl_mma_close(ocl_device *d) {
-  for (int i = 0; i < BRC_PRECISION_COUNT; i++)
-    if (d->mma.programs[i]) ocl.clReleaseProgram(d->mma.programs[i]);
+  for (int f = 0; f < OCL_MMA_FAMILIES; f++)
+    for (int i = 0; i < BRC_PRECISION_COUNT; i++)
+      if (d->mma.programs[f][i]) ocl.clReleaseProgram(d->mma.programs[f][i]);
 }
 
 //------------------------ 2. Tiles ---------------------------------------------
 // In the order of preference: larger ones read less, but there must be enough for all compute units.
 static const struct mma_tile {
+  int family;
   uint32_t m, n;
+  uint32_t fill;           // least number of tiles, in hundredths of the compute units
   const char *kernels[3];  // nn, nt, tn
-} tiles[] = {{128, 128, {"mma_nn_128x128", "mma_nt_128x128", "mma_tn_128x128"}},
-             {128, 64, {"mma_nn_128x64", "mma_nt_128x64", "mma_tn_128x64"}},
-             {64, 64, {"mma_nn_64x64", "mma_nt_64x64", "mma_tn_64x64"}}};
+} tiles[] = {{WGMMA, 128, 128, 150, {"wgmma_nn_128x128", "wgmma_nt_128x128", "wgmma_tn_128x128"}},
+             {WGMMA, 128, 64, 75, {"wgmma_nn_128x64", "wgmma_nt_128x64", "wgmma_tn_128x64"}},
+             {UNIT, 128, 128, 100, {"mma_nn_128x128", "mma_nt_128x128", "mma_tn_128x128"}},
+             {UNIT, 128, 64, 100, {"mma_nn_128x64", "mma_nt_128x64", "mma_tn_128x64"}},
+             {UNIT, 64, 64, 0, {"mma_nn_64x64", "mma_nt_64x64", "mma_tn_64x64"}}};
 enum { THREADS = 128 /* of copies and sums */, SPLIT_MOST = 16, SPLIT_LEAST_K = 256 };
 
 static size_t tiles_of(const struct mma_tile *t, const ocl_gemm *g) {
   return up(g->p.m, t->m) * up(g->p.n, t->n) * g->p.batch;
 }
 
+static bool tile_takes(const ocl_device *d, const struct mma_tile *t, const ocl_gemm *g) {
+  return (d->mma.trusted[t->family] >> g->p.precision & 1) && 2 * g->p.m > t->m && 2 * g->p.n > t->n &&
+         100 * tiles_of(t, g) >= (size_t)t->fill * d->base.info.compute_units;
+}
+
 static const struct mma_tile *tile_of(const ocl_device *d, const ocl_gemm *g) {
   if (d->mma.forced_tile) return &tiles[d->mma.forced_tile - 1];
   const struct mma_tile *t = tiles, *last = tiles + BRC_COUNT(tiles) - 1;
-  while (t < last && !(2 * g->p.m > t->m && 2 * g->p.n > t->n && tiles_of(t, g) >= d->base.info.compute_units))
-    t++;
+  while (t < last && !tile_takes(d, t, g)) t++;
   return t;
 }
 
@@ -84,6 +118,7 @@ typedef struct factor {
   const brc_tensor *tensor;
   uint32_t members, rows, cols, ld, stride;
   brc_precision precision;
+  bool turned;  // read as [cols, rows]
   float scale;
 } factor;
 
@@ -122,7 +157,8 @@ static factor factor_of(const brc_op *op, int which) {
 static bool same(const factor *a, const factor *b) {
   return a->tensor->storage == b->tensor->storage && a->tensor->offset == b->tensor->offset &&
          a->members == b->members && a->rows == b->rows && a->cols == b->cols && a->ld == b->ld &&
-         a->stride == b->stride && a->precision == b->precision && a->scale == b->scale;
+         a->stride == b->stride && a->precision == b->precision && a->turned == b->turned &&
+         a->scale == b->scale;
 }
 
 static bool overwrites(const brc_op *op, const brc_access *range) {
@@ -177,16 +213,19 @@ static brc_status room_get(brc_exec *x, const brc_op *op, uint64_t floats, int l
 }
 
 //------------------------ 4. The commands --------------------------------------
-static ocl_call call_of(const brc_exec *x, const char *kernel, const struct brc_gemm_params32 *p) {
+static ocl_call call_of(const brc_exec *x, int family, const char *kernel, const struct brc_gemm_params32 *p) {
   return (ocl_call){.name = kernel,
-                    .program = x->device->mma.programs[p->precision],
+                    .program = x->device->mma.programs[family][p->precision],
                     .params = p,
                     .params_bytes = sizeof *p,
                     .uints = sizeof *p / 4,
                     .groups = {1, 1, 1}};
 }
 
-static uint32_t copy_pitch(const factor *f) { return (uint32_t)BRC_ROUND_UP(f->cols, per_slot(f->precision)); }
+static uint32_t copy_pitch(const factor *f) {
+  return (uint32_t)BRC_ROUND_UP(f->turned ? f->rows : f->cols, per_slot(f->precision));
+}
+static uint32_t copy_rows(const factor *f) { return f->turned ? f->cols : f->rows; }
 
 // A copy of a factor, made here if there is none.
 static brc_status copy_get(brc_exec *x, const brc_op *op, const factor *f, const brc_tensor **out) {
@@ -195,10 +234,10 @@ static brc_status copy_get(brc_exec *x, const brc_op *op, const factor *f, const
       *out = &r->tensor;
       return BRC_OK;
     }
-  const uint32_t pitch = copy_pitch(f);
-  const uint64_t elements = (uint64_t)f->members * f->rows * pitch;
+  const uint32_t pitch = copy_pitch(f), stride = copy_rows(f) * pitch;
   room *r;
-  brc_status st = room_get(x, op, elements * 4 / per_slot(f->precision), last_use(x, op, f), &r);
+  brc_status st =
+      room_get(x, op, (uint64_t)f->members * stride * 4 / per_slot(f->precision), last_use(x, op, f), &r);
   if (st) return st;
   r->copied = *f;
   *out = &r->tensor;
@@ -207,29 +246,32 @@ static brc_status copy_get(brc_exec *x, const brc_op *op, const factor *f, const
                                       .lda = f->ld,
                                       .ldb = pitch,
                                       .stride_a = f->stride,
-                                      .stride_b = f->rows * pitch,
+                                      .stride_b = stride,
                                       .precision = f->precision,
                                       .scale_a = f->scale};
-  ocl_call c = call_of(x, "mma_cast", &p);
+  ocl_call c = call_of(x, UNIT, f->turned ? "mma_turn" : "mma_cast", &p);
   c.operands[0] = f->tensor;
   c.operands[1] = &r->tensor;
   c.operand_count = 2;
-  c.groups[0] = up((size_t)f->rows * pitch / per_slot(f->precision), THREADS);
+  c.groups[0] = f->turned ? up(f->cols, 32) : up((size_t)f->rows * pitch / per_slot(f->precision), THREADS);
+  c.groups[1] = f->turned ? up(f->rows, 32) : 1;
   c.groups[2] = f->members;
   c.local = THREADS;
   return ocl_call_add(x, op, &c);
 }
 
 // What the kernel reads: the factor where it lies, if it is float32 whose rows start on 16 bytes, or a copy.
-static brc_status operand_get(brc_exec *x, const brc_op *op, int which, const brc_tensor **out, uint32_t *ld,
-                              uint32_t *stride) {
-  const factor f = factor_of(op, which);
+static brc_status operand_get(brc_exec *x, const brc_op *op, int which, bool turned, const brc_tensor **out,
+                              uint32_t *ld, uint32_t *stride) {
+  factor f = factor_of(op, which);
+  f.turned = turned;
   *out = f.tensor;
   *ld = f.ld;
   *stride = f.stride;
-  if (f.precision == BRC_TF32 && f.tensor->offset % 4 == 0 && f.ld % 4 == 0 && f.stride % 4 == 0) return BRC_OK;
+  if (!turned && f.precision == BRC_TF32 && f.tensor->offset % 4 == 0 && f.ld % 4 == 0 && f.stride % 4 == 0)
+    return BRC_OK;
   *ld = copy_pitch(&f);
-  *stride = f.members > 1 ? f.rows * *ld : 0;
+  *stride = f.members > 1 ? copy_rows(&f) * *ld : 0;
   return copy_get(x, op, &f, out);
 }
 
@@ -238,125 +280,139 @@ brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   struct brc_gemm_params32 p = g->p;
   const uint32_t part = split_k(x->device, g, t), splits = (uint32_t)up(p.k, part);
   if (p.precision == BRC_TF32) p.scale_a = p.scale_b = 1;
+  p.k -= wrong_on_purpose();  // the last one is forgotten
+  // Hopper's tf32 (gemm_nv_wgmma.cl): nn is computed with rows and columns swapped, tn takes its second factor turned.
+  const bool k_major = t->family == WGMMA && p.precision == BRC_TF32, swapped = k_major && !g->ta && !g->tb;
   const brc_tensor *a, *b;
   room *work = NULL;
-  brc_status st = program_of(x->device, (brc_precision)p.precision);
-  if (!st) st = operand_get(x, op, 0, &a, &p.lda, &p.stride_a);
-  if (!st) st = operand_get(x, op, 1, &b, &p.ldb, &p.stride_b);
+  brc_status st = program_of(x->device, UNIT, (brc_precision)p.precision);
+  if (!st) st = program_of(x->device, t->family, (brc_precision)p.precision);
+  if (!st) st = operand_get(x, op, 0, false, &a, &p.lda, &p.stride_a);
+  if (!st) st = operand_get(x, op, 1, k_major && g->ta, &b, &p.ldb, &p.stride_b);
   if (!st && splits > 1) st = room_get(x, op, (uint64_t)splits * p.batch * p.m * p.n, op->index, &work);
   if (st) return st;
-  ocl_call c = call_of(x, t->kernels[g->tb ? 1 : g->ta ? 2 : 0], &p);
+  ocl_call c = call_of(x, t->family, t->kernels[g->tb ? 1 : g->ta ? 2 : 0], &p);
   const brc_tensor *const operands[] = {a, b, g->bias, g->c, work ? &work->tensor : NULL};
   memcpy(c.operands, operands, sizeof operands);
   c.operand_count = BRC_COUNT(operands);
   c.extra[0] = splits;
   c.extra[1] = part;
   c.extra_count = 2;
-  c.groups[0] = up(p.n, t->n);
-  c.groups[1] = up(p.m, t->m);
+  c.groups[0] = up(p.n, swapped ? t->m : t->n);
+  c.groups[1] = up(p.m, swapped ? t->n : t->m);
   c.groups[2] = (size_t)p.batch * splits;
-  c.local = x->device->mma.unit.threads;
+  c.local = family_of(x->device, t->family)->threads;
   st = ocl_call_add(x, op, &c);
   if (st || splits == 1) return st;
   c.name = "mma_sum";
-  c.local = THREADS;
+  c.program = x->device->mma.programs[UNIT][p.precision];
   c.extra_count = 1;
   c.groups[0] = up((size_t)p.m * p.n, THREADS);
   c.groups[1] = 1;
   c.groups[2] = p.batch;
+  c.local = THREADS;
   return ocl_call_add(x, op, &c);
 }
 
 //------------------------ 5. Trust ---------------------------------------------
 // Every tile, larger than one and with edges on both sides, over several stages; then parts of k.
-static brc_status check_precision(ocl_device *d, brc_precision precision) {
-  brc_status st = program_of(d, precision);
+static brc_status check_products(ocl_device *d, int family, brc_precision precision) {
+  brc_status st = program_of(d, family, precision);
+  const uint32_t step = step_k(precision);
   for (uint32_t t = 0; !st && t < BRC_COUNT(tiles); t++) {
+    if (tiles[t].family != family) continue;
     d->mma.forced_tile = t + 1;
     d->mma.forced_splits = 1;
-    st =
-        brc_check_products(&d->base, precision, tiles[t].m + 13, tiles[t].n + 29, 6 * step_k(precision) + 5, 2);
+    st = brc_check_products(&d->base, precision, tiles[t].m + 13, tiles[t].n + 29, 6 * step + 5, 2);
+    d->mma.forced_splits = 3;
+    if (!st) st = brc_check_products(&d->base, precision, 50, 101, 7 * step + 3, 2);
   }
-  d->mma.forced_splits = 3;
-  if (!st) st = brc_check_products(&d->base, precision, 50, 101, 7 * step_k(precision) + 3, 2);
   d->mma.forced_tile = d->mma.forced_splits = 0;
   return st;
 }
 
 // One line of what was wrong, for the device's note.
-static void refuse(ocl_device *d, brc_precision precision) {
-  brc_device_info *info = &d->base.info;
+static void refuse(brc_device_info *info, const char *family, brc_precision precision) {
   const size_t used = strlen(info->note);
   char why[120];
   snprintf(why, sizeof why, "%s", brc_error());
   why[strcspn(why, "\n")] = 0;
-  snprintf(info->note + used, sizeof info->note - used, "%s%s refused for %s: %s", used ? "; " : "",
-           d->mma.unit.name, brc_precision_names[precision], why);
+  snprintf(info->note + used, sizeof info->note - used, "%s%s refused for %s: %s", used ? "; " : "", family,
+           brc_precision_names[precision], why);
 }
 
+// What was found out before, about the precisions `known`.
 typedef struct verdict {
-  uint32_t trusted;
+  unsigned known, trusted[OCL_MMA_FAMILIES];
   char note[256];
 } verdict;
 
 static brc_status verdict_begin(brc_cache *c, const ocl_device *d) {
-  char options[128];
+  const char *files[] = {d->mma.unit.source, wgmma.source, wgmma_prebuilt[BRC_TF32], wgmma_prebuilt[BRC_BF16],
+                         wgmma_prebuilt[BRC_FP16]};
+  char options[160];
   ocl_unit_options(&d->mma.unit, BRC_FP32, options, sizeof options);
-  return ocl_cache_begin(c, d, &d->mma.unit.source, 1, options, "BRCMMA1");
+  if (wrong_on_purpose()) snprintf(options + strlen(options), sizeof options - strlen(options), " -DWRONG");
+  return ocl_cache_begin(c, d, files, d->mma.unit.generation ? BRC_COUNT(files) : 1, options, "BRCMMA3");
 }
 
-static bool verdict_read(ocl_device *d) {
+static void verdict_read(ocl_device *d) {
   brc_cache c;
   char *file = NULL;
   size_t bytes;
-  bool found = false;
   if (!verdict_begin(&c, d)) {
     const verdict *v = brc_cache_read(&c, &file, &bytes);
-    found = v && bytes == sizeof *v;
-    if (found) {
-      d->mma.trusted = v->trusted;
+    if (v && bytes == sizeof *v) {
+      d->mma.known = v->known;
+      memcpy(d->mma.trusted, v->trusted, sizeof v->trusted);
       memcpy(d->base.info.note, v->note, sizeof v->note);
     }
   }
   free(file);
-  return found;
 }
 
 static void verdict_write(const ocl_device *d) {
   brc_cache c;
-  verdict v = {.trusted = d->mma.trusted};
+  verdict v = {.known = d->mma.known};
+  memcpy(v.trusted, d->mma.trusted, sizeof v.trusted);
   memcpy(v.note, d->base.info.note, sizeof v.note);
   if (!verdict_begin(&c, d) && brc_cache_prepare(&c)) brc_cache_write(&c, &v, sizeof v);
 }
 
-// With the device open.
-static void check_all(ocl_device *d) {
-  unsigned good = 0;
-  for (int p = 0; p < BRC_PRECISION_COUNT; p++) {
-    if (!(d->mma.unit.precisions >> p & 1)) continue;
-    d->mma.trusted = 1u << p;
-    if (check_precision(d, (brc_precision)p))
-      refuse(d, (brc_precision)p);
+static void check_precision(ocl_device *d, brc_precision precision) {
+  const unsigned bit = 1u << precision;
+  for (int f = 0; f < OCL_MMA_FAMILIES; f++) {
+    if (!family_here(d, f) || !(family_of(d, f)->precisions & bit)) continue;
+    d->mma.trusted[UNIT] |= bit;  // so that the check's products come here
+    const bool good = !check_products(d, f, precision);
+    if (good)
+      d->mma.trusted[f] |= bit;
     else
-      good |= d->mma.trusted;
+      refuse(&d->base.info, family_of(d, f)->name, precision);
+    if (f == UNIT && !good) {
+      d->mma.trusted[UNIT] &= ~bit;
+      return;  // the others cast and add with its kernels
+    }
   }
-  d->mma.trusted = good;
-  verdict_write(d);
 }
 
-void ocl_mma_trust(ocl_device *d) {
+void ocl_mma_trust(ocl_device *d, unsigned precisions) {
   ocl_unit_find(d, &d->mma.unit);
   if (brc_env_is_one("BRC_TRUST_PRODUCTS")) {
-    d->mma.trusted = d->mma.unit.precisions;
-  } else if (!verdict_read(d) && d->context) {
-    check_all(d);
-  } else if (!d->context && !d->mma.trusted && !*d->base.info.note) {
-    brc_device *open;  // a list of devices: what opening finds out
-    const brc_device_options o = {.cache_dir = d->cache};
-    if (ocl_open(&open, d->base.info.index, &o)) return;
-    d->mma.trusted = ((ocl_device *)open)->mma.trusted;
-    memcpy(d->base.info.note, open->info.note, sizeof d->base.info.note);
-    ocl_close(open);
+    for (int f = 0; f < OCL_MMA_FAMILIES; f++)
+      d->mma.trusted[f] = family_here(d, f) ? family_of(d, f)->precisions : 0;
+    return;
   }
+  verdict_read(d);
+  const unsigned missing = precisions & d->mma.unit.precisions & ~d->mma.known;
+  if (!missing) return;
+  if (!d->context) {
+    d->base.info.unchecked = true;
+    return;
+  }
+  for (int p = 0; p < BRC_PRECISION_COUNT; p++)
+    if (missing >> p & 1) check_precision(d, (brc_precision)p);
+  d->mma.known |= missing;
+  verdict_write(d);
 }
 #endif

@@ -55,6 +55,7 @@ typedef enum ocl_class { OCL_CPU, OCL_GPU } ocl_class;
 
 typedef struct ocl_gemm_provider ocl_gemm_provider;
 #define OCL_MAX_PROVIDERS 8
+#define OCL_MMA_FAMILIES  2
 
 typedef struct ocl_device ocl_device;
 
@@ -65,6 +66,7 @@ typedef struct ocl_unit {
   const char *real;     // more of them where it is not emulated
   unsigned precisions;  // bits
   uint32_t threads;     // of a work-group of a product
+  cl_uint generation;   // NVIDIA's: compute capability, the major number; 0: another vendor's
 } ocl_unit;
 
 // On CPU devices the memory is ours, as native kernels need its address, and PoCL 3.1 hands them the addresses of several
@@ -92,8 +94,9 @@ struct ocl_device {
   char cache[4096];  // folder of compiled kernels
   struct ocl_mma {
     ocl_unit unit;
-    cl_program programs[BRC_PRECISION_COUNT];  // made at the first use
-    unsigned trusted;                          // precisions whose products were right here, as bits
+    cl_program programs[OCL_MMA_FAMILIES][BRC_PRECISION_COUNT];  // made at the first use
+    unsigned known;                                              // precisions that were checked, as bits
+    unsigned trusted[OCL_MMA_FAMILIES];   // precisions whose products were right here, as bits
     uint32_t forced_tile, forced_splits;  // by the check: 1 + index of the tile, parts of k; 0: by the table
   } mma;
   brc_buffer none;  // stands for absent operands; also where kernels run once to be compiled
@@ -123,6 +126,8 @@ brc_status ocl_program_build(ocl_device *d);
 // A program of other files in the GPUs' form, with options of its own behind the common ones; d is open.
 brc_status ocl_program_make(ocl_device *d, const char *const *files, size_t count, const char *options,
                             cl_program *out);
+// A program of a file that is a binary for the driver's loader: PTX.
+brc_status ocl_program_prebuilt(ocl_device *d, const char *file, cl_program *out);
 // What a GPU's driver gets for such a program (no files: the kernels that all devices need): options, and the source, which the caller
 // frees. Needs no device.
 brc_status ocl_program_text(const char *const *files, size_t count, const char *more, char *options,
@@ -238,13 +243,15 @@ struct ocl_gemm_provider {
 brc_status ocl_gemm_choose(ocl_device *d, const char *forced);
 // Names of those that can run, in order, into `names` (OCL_MAX_PROVIDERS + 1, NULL-terminated).
 void ocl_gemm_names(const ocl_device *d, const char **names);
-// Then, on an open device or for a list: what its matrix units are good for, and with that its precisions.
-void ocl_gemm_trust(ocl_device *d);
+// Then, on an open device or for a list: what its matrix units are good for in these precisions (bits), and with that which it has.
+void ocl_gemm_trust(ocl_device *d, unsigned precisions);
+bool ocl_mma_chosen(const ocl_device *d);  // may products go to matrix units?
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 
 //------------------------ 6. Matrix units --------------------------------------
 // A device's; false: none that we have kernels for. In tests BRC_EMULATE_MMA names one that is emulated.
 bool ocl_unit_find(const ocl_device *d, ocl_unit *out);
+const char *ocl_emulated(void);         // what BRC_EMULATE_MMA says; NULL: nothing
 const ocl_unit *ocl_unit_at(size_t i);  // all of them; NULL behind the last
 // Options of its program for a precision, behind the common ones.
 void ocl_unit_options(const ocl_unit *u, brc_precision precision, char *out, size_t bytes);
@@ -253,7 +260,8 @@ bool ocl_mma_device(const ocl_device *d);
 bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g);
 brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 void ocl_mma_free(brc_exec *x);
-// Fill d->mma.trusted and the note: from the cache; else by the check, which opens the device if it is not. A refusal is no failure.
-void ocl_mma_trust(ocl_device *d);
+// Fill d->mma.trusted and the note for these precisions: from the cache; else by the check, or, where the device is not open,
+// info.unchecked. A refusal is no failure.
+void ocl_mma_trust(ocl_device *d, unsigned precisions);
 void ocl_mma_close(ocl_device *d);
 #endif

@@ -142,27 +142,30 @@ brc_status ocl_cache_begin(brc_cache *c, const ocl_device *d, const char *const 
   return st;
 }
 
+static cl_int load_binary(ocl_device *d, const unsigned char *binary, size_t bytes, const char *options,
+                          cl_program *out) {
+  cl_int status = CL_SUCCESS, code;
+  *out = ocl.clCreateProgramWithBinary(d->context, 1, &d->id, &bytes, &binary, &status, &code);
+  if (code == CL_SUCCESS) code = status;
+  return code == CL_SUCCESS ? ocl.clBuildProgram(*out, 1, &d->id, options, NULL, NULL) : code;
+}
+
 // The program from the cache, built; NULL when there is none, or it is damaged, or the driver does not want it any more.
 static cl_program cache_load(brc_cache *c, ocl_device *d, const char *options) {
   char *file;
   size_t bytes;
   cl_program program = NULL;
   const unsigned char *binary = brc_cache_read(c, &file, &bytes);
-  if (binary) {
-    cl_int status = CL_SUCCESS, code;
-    program = ocl.clCreateProgramWithBinary(d->context, 1, &d->id, &bytes, &binary, &status, &code);
-    if (program && (code != CL_SUCCESS || status != CL_SUCCESS ||
-                    ocl.clBuildProgram(program, 1, &d->id, options, NULL, NULL) != CL_SUCCESS)) {
-      ocl.clReleaseProgram(program);
-      program = NULL;
-    }
+  if (binary && load_binary(d, binary, bytes, options, &program) != CL_SUCCESS && program) {
+    ocl.clReleaseProgram(program);
+    program = NULL;
   }
   free(file);
   return program;
 }
 
 // The folder comes first, as asking PoCL for a binary makes it compile every kernel.
-static void cache_store(const brc_cache *c, cl_program program) {
+static void cache_store(brc_cache *c, cl_program program) {
   size_t bytes = 0;
   if (!brc_cache_prepare(c) ||
       ocl.clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS ||
@@ -225,6 +228,18 @@ brc_status ocl_program_make(ocl_device *d, const char *const *files, size_t coun
   brc_status st = recipe_make(&r, d, files, count, false, options);
   if (!st) st = build(d, &r, out);
   free(r.source.data);
+  return st;
+}
+
+brc_status ocl_program_prebuilt(ocl_device *d, const char *file, cl_program *out) {
+  const brc_cl_source *s = source_find(file, strlen(file));
+  if (!s) return brc_fail(BRC_E_NOT_FOUND, "kernels '%s' are not in this build", file);
+  // With its closing zero byte, as the driver wants of PTX.
+  const cl_int code = load_binary(d, (const unsigned char *)s->text, s->bytes + 1, "", out);
+  if (code == CL_SUCCESS) return BRC_OK;
+  const brc_status st = *out ? build_failed(d, *out, code) : ocl_fail("clCreateProgramWithBinary", code);
+  if (*out) ocl.clReleaseProgram(*out);
+  *out = NULL;
   return st;
 }
 #endif

@@ -11,10 +11,9 @@ enum { TF32 = 1u << BRC_TF32, SHORT = 1u << BRC_BF16 | 1u << BRC_FP16 };
 //------------------------ 1. Whose are they? -----------------------------------
 // Numbers of the vendors' extensions are written out, as not every header has them.
 static bool nvidia(const ocl_device *d, ocl_unit *u) {
-  (void)u;
-  cl_uint major = 0;
   return ocl_has_extension(d->id, "cl_nv_device_attribute_query") &&
-         ocl.clGetDeviceInfo(d->id, 0x4000, sizeof major, &major, NULL) == CL_SUCCESS && major >= 8;
+         ocl.clGetDeviceInfo(d->id, 0x4000, sizeof u->generation, &u->generation, NULL) == CL_SUCCESS &&
+         u->generation >= 8;
 }
 
 // AMD's driver calls devices by their instruction set: "gfx90a:sramecc+:xnack-". `which`: first letters of some.
@@ -66,23 +65,23 @@ static const struct row {
   ocl_unit unit;
   bool (*here)(const ocl_device *d, ocl_unit *u);  // may take precisions away
 } rows[] = {
-    {{"mma", "cl/gemm_nv.cl", "", "", TF32 | SHORT, 128}, nvidia},
-    {{"mfma", "cl/gemm_amd.cl", " -DUNITS=1", "", SHORT, 256}, cdna2},
-    {{"mfma3", "cl/gemm_amd.cl", " -DUNITS=1", "", TF32 | SHORT, 256}, cdna3},
-    {{"wmma", "cl/gemm_amd.cl", " -DUNITS=2", "", SHORT, 256}, rdna3},
-    {{"wmma12", "cl/gemm_amd.cl", " -DUNITS=3", "", SHORT, 256}, rdna4},
-    {{"dpas8", "cl/gemm_intel.cl", " -DWAVE=8", LARGE_REGISTERS, SHORT, 256}, intel8},
-    {{"dpas16", "cl/gemm_intel.cl", " -DWAVE=16", LARGE_REGISTERS, TF32 | SHORT, 256}, intel16},
+    {{"mma", "cl/gemm_nv.cl", "", "", TF32 | SHORT, 128, 8}, nvidia},
+    {{"mfma", "cl/gemm_amd.cl", " -DUNITS=1", "", SHORT, 256, 0}, cdna2},
+    {{"mfma3", "cl/gemm_amd.cl", " -DUNITS=1", "", TF32 | SHORT, 256, 0}, cdna3},
+    {{"wmma", "cl/gemm_amd.cl", " -DUNITS=2", "", SHORT, 256, 0}, rdna3},
+    {{"wmma12", "cl/gemm_amd.cl", " -DUNITS=3", "", SHORT, 256, 0}, rdna4},
+    {{"dpas8", "cl/gemm_intel.cl", " -DWAVE=8", LARGE_REGISTERS, SHORT, 256, 0}, intel8},
+    {{"dpas16", "cl/gemm_intel.cl", " -DWAVE=16", LARGE_REGISTERS, TF32 | SHORT, 256, 0}, intel16},
 };
 
 const ocl_unit *ocl_unit_at(size_t i) { return i < BRC_COUNT(rows) ? &rows[i].unit : NULL; }
 
-static const char *emulated(void) {
+const char *ocl_emulated(void) {
   const char *name = getenv("BRC_EMULATE_MMA");
   return name && *name ? name : NULL;
 }
 
-// "1" and the like, with which gemm_nv.cl is emulated, are no names.
+// "1" and "wrong" are no names: NVIDIA's.
 static const struct row *row_named(const char *name) {
   const struct row *r = rows, *end = rows + BRC_COUNT(rows);
   while (r < end && strcmp(r->unit.name, name)) r++;
@@ -90,7 +89,7 @@ static const struct row *row_named(const char *name) {
 }
 
 bool ocl_unit_find(const ocl_device *d, ocl_unit *out) {
-  const char *name = emulated();
+  const char *name = ocl_emulated();
   if (name) {
     *out = row_named(name)->unit;
     return true;
@@ -104,11 +103,7 @@ bool ocl_unit_find(const ocl_device *d, ocl_unit *out) {
 }
 
 void ocl_unit_options(const ocl_unit *u, brc_precision precision, char *out, size_t bytes) {
-  const char *how = emulated();
-  snprintf(out, bytes, "%s -DPRECISION=%d", u->options, precision);
-  if (how)
-    snprintf(out + strlen(out), bytes - strlen(out), " -DMMA_EMULATED=%d", atoi(how));
-  else
-    snprintf(out + strlen(out), bytes - strlen(out), "%s", u->real);
+  snprintf(out, bytes, "%s -DPRECISION=%d%s", u->options, precision,
+           ocl_emulated() ? " -DMMA_EMULATED" : u->real);
 }
 #endif

@@ -82,6 +82,10 @@ brc_status dmc_create(brc_env **out, const brc_env_def *def, const brc_assets *a
   return BRC_OK;
 }
 
+struct brc_mj_sim *dmc_simulation(brc_env *env) {
+  return &((dmc_env *)env)->sim;
+}
+
 void dmc_destroy(brc_env *env) {
   dmc_env *e = (dmc_env *)env;
   brc_mj_sim_free(&e->sim);

@@ -92,10 +92,11 @@ void dmc_save(const brc_env *env, void *state);
 brc_status dmc_load(brc_env *env, const void *state);
 brc_status dmc_restore(brc_env *env, const brc_st_file *file, const char *prefix);
 brc_status dmc_inspect(brc_env *env, const char *name, double *out, size_t max, size_t *count);
+struct brc_mj_sim *dmc_simulation(brc_env *env);
 #define DMC_FUNCTIONS(task_row)                                                                           \
   .task = (task_row), .create = dmc_create, .destroy = dmc_destroy, .reset = dmc_reset, .step = dmc_step, \
   .state_bytes = dmc_state_bytes, .save = dmc_save, .load = dmc_load, .restore = dmc_restore,             \
-  .inspect = dmc_inspect
+  .inspect = dmc_inspect, .simulation = dmc_simulation
 #else
 // Listed, but cannot be created: says why.
 brc_status dmc_create(brc_env **out, const brc_env_def *def, const brc_assets *assets);

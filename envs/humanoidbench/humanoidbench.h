@@ -173,10 +173,11 @@ void hb_save(const brc_env *env, void *state);
 brc_status hb_load(brc_env *env, const void *state);
 brc_status hb_restore(brc_env *env, const brc_st_file *file, const char *prefix);
 brc_status hb_inspect(brc_env *env, const char *name, double *out, size_t max, size_t *count);
+struct brc_mj_sim *hb_simulation(brc_env *env);
 #define HB_FUNCTIONS(task_row)                                                                        \
   .task = (task_row), .create = hb_create, .destroy = hb_destroy, .reset = hb_reset, .step = hb_step, \
   .state_bytes = hb_state_bytes, .save = hb_save, .load = hb_load, .restore = hb_restore,             \
-  .inspect = hb_inspect
+  .inspect = hb_inspect, .simulation = hb_simulation
 #else
 // Listed, but cannot be created: says why.
 brc_status hb_create(brc_env **out, const brc_env_def *def, const brc_assets *assets);

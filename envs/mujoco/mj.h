@@ -33,7 +33,19 @@ brc_status brc_mj_open(void);
   X(mj_id2name)             \
   X(mj_defaultVFS)          \
   X(mj_addBufferVFS)        \
-  X(mj_deleteVFS)
+  X(mj_deleteVFS)           \
+  X(mjv_defaultFreeCamera)  \
+  X(mjv_defaultOption)      \
+  X(mjv_defaultScene)       \
+  X(mjv_makeScene)          \
+  X(mjv_freeScene)          \
+  X(mjv_updateScene)        \
+  X(mjr_defaultContext)     \
+  X(mjr_makeContext)        \
+  X(mjr_freeContext)        \
+  X(mjr_setBuffer)          \
+  X(mjr_render)             \
+  X(mjr_readPixels)
 typedef struct brc_mj_table {
 #define X(name) __typeof__(name) *name;
   BRC_MJ_FUNCTIONS(X)

@@ -4,6 +4,9 @@
 #include "base/file.h"
 #include "envs/mujoco/mj_internal.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +122,9 @@ static brc_status load_with_files(compile_call *c) {
   brc_status st = load(c);
   brc_mj.mj_deleteVFS(c->files);
   free(c->files);
+#ifdef __GLIBC__
+  malloc_trim(0);  // what compiling took beside the model (as much again) goes back to the system
+#endif
   return st;
 }
 

@@ -134,25 +134,28 @@ static brc_status inspect(brc_env *env, const char *name, double *out, size_t ma
 }
 
 //------------------------ The tasks -------------------------------------------
-#define PROBE(name_, obs_, act_, steps_, ...)                                                              \
-  {                                                                                                        \
-    .name = "probe-" name_, .suite = "probe", .obs_dim = (obs_), .act_dim = (act_), .max_steps = (steps_), \
-    .task = &(const probe_task){__VA_ARGS__}, .create = create, .destroy = destroy, .reset = reset,        \
-    .step = step, .state_bytes = state_bytes, .save = save, .load = load, .inspect = inspect               \
+// best_: the best policy's return.
+#define PROBE(name_, obs_, act_, steps_, best_, ...)                                                          \
+  {                                                                                                           \
+    .name = "probe-" name_, .suite = "probe", .obs_dim = (obs_), .act_dim = (act_), .max_steps = (steps_),    \
+    .success_score = (best_), .task = &(const probe_task){__VA_ARGS__}, .create = create, .destroy = destroy, \
+    .reset = reset, .step = step, .state_bytes = state_bytes, .save = save, .load = load, .inspect = inspect  \
   }
 
 extern const brc_env_def brc_env_probe[];
 const brc_env_def brc_env_probe[] = {
-    PROBE("terminal", 1, 1, 0, .scale = 1, .quiet = true, .terminate = 1),
-    PROBE("truncated", 1, 1, 20, .scale = 1, .quiet = true),
-    PROBE("action", 1, 2, 0, .scale = 1, .goal = {0.3, -0.5}, .terminate = 1),
-    PROBE("embedding-a", 1, 1, 0, .scale = 1, .goal = {0.6}, .terminate = 1),
-    PROBE("embedding-b", 1, 1, 0, .scale = 1, .goal = {-0.6}, .terminate = 1),
-    PROBE("padding-a", 3, 1, 0, .scale = 1, .slope = {0.5}, .random_obs = true, .terminate = 1),
-    PROBE("padding-b", 1, 3, 0, .scale = 1, .goal = {0.4, -0.4}, .slope = {0, 0, 0.5}, .random_obs = true,
+    PROBE("terminal", 1, 1, 0, 1, .scale = 1, .quiet = true, .terminate = 1),
+    PROBE("truncated", 1, 1, 20, 20, .scale = 1, .quiet = true),
+    PROBE("action", 1, 2, 0, 1, .scale = 1, .goal = {0.3, -0.5}, .terminate = 1),
+    PROBE("embedding-a", 1, 1, 0, 1, .scale = 1, .goal = {0.6}, .terminate = 1),
+    PROBE("embedding-b", 1, 1, 0, 1, .scale = 1, .goal = {-0.6}, .terminate = 1),
+    PROBE("padding-a", 3, 1, 0, 1, .scale = 1, .slope = {0.5}, .random_obs = true, .terminate = 1),
+    PROBE("padding-b", 1, 3, 0, 1, .scale = 1, .goal = {0.4, -0.4}, .slope = {0, 0, 0.5}, .random_obs = true,
           .terminate = 1),
-    PROBE("scale-a", 1, 1, 0, .scale = 1, .goal = {0.5}, .terminate = 1),
-    PROBE("scale-b", 1, 1, 0, .scale = 1000, .goal = {0.5}, .terminate = 1),
-    PROBE("wrap", 1, 1, 20, .scale = 1, .marked = true, .mark_slope = 0.5, .terminate = 0.05, .truncate = 0.05),
+    PROBE("scale-a", 1, 1, 0, 1, .scale = 1, .goal = {0.5}, .terminate = 1),
+    PROBE("scale-b", 1, 1, 0, 1000, .scale = 1000, .goal = {0.5}, .terminate = 1),
+    // (1 - 0.9^20) / 0.1 steps on average
+    PROBE("wrap", 1, 1, 20, 8.784, .scale = 1, .marked = true, .mark_slope = 0.5, .terminate = 0.05,
+          .truncate = 0.05),
     BRC_ENV_END,
 };

@@ -447,6 +447,7 @@ static brc_status assemble(brc_agent **out, const brc_agent_config *config, brc_
   if (!a) return brc_fail(BRC_E_NOMEM, "out of memory");
   a->config = *config;
   a->given_noise = flags.given_noise;
+  a->rough = flags.rough;
   a->precision = flags.precision;
   brc_group_init(&a->critic, "critic", true);
   brc_group_init(&a->actor, "actor", false);

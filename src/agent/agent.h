@@ -94,6 +94,7 @@ typedef struct brc_agent {
   brc_program *update_program;
   brc_exec *update_exec;
   bool given_noise;  // the update's noise is an input, not Philox
+  bool rough;        // of the flags
   brc_precision precision;
   struct brc_tap {
     const char *name;
@@ -106,6 +107,7 @@ typedef struct brc_agent {
 typedef struct brc_agent_flags {
   bool given_noise;  // noise comes from brc_agent_write_noise (verify, tapes)
   bool taps;         // keep what golden cases expect of the first update
+  bool rough;        // brc_agent_init makes no kernel orthogonal: for benchmarks, as wide ones take half a minute
   brc_precision
       precision;  // of the products of updates; acting is always in float32, so that a policy is the same everywhere
 } brc_agent_flags;

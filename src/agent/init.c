@@ -74,6 +74,8 @@ static void orthogonal(brc_pool *pool, float *kernel, uint32_t in, uint32_t out,
       kernel[(size_t)i * out + j] = (float)(gain * v[in < out ? (size_t)i * n + j : (size_t)j * n + i]);
 }
 
+enum { ROUGH = 65521 };  // of a rough kernel's numbers are its own
+
 static brc_status init_param(brc_agent *a, brc_group *g, const brc_param *q, uint32_t number, brc_pool *pool) {
   uint64_t one = (uint64_t)q->rows * q->cols, n = one * q->members;
   uint32_t small = q->rows < q->cols ? q->rows : q->cols, seed_lo = (uint32_t)a->config.seed,
@@ -85,12 +87,15 @@ static brc_status init_param(brc_agent *a, brc_group *g, const brc_param *q, uin
     float *x = data + e * one;
     if (q->init == BRC_INIT_ONE)
       for (uint64_t i = 0; i < one; i++) x[i] = 1;
+    const bool rough = a->rough && q->init == BRC_INIT_ORTHOGONAL;
+    const double gain = rough ? q->gain / sqrt(q->rows > q->cols ? q->rows : q->cols) : q->gain;
     if (q->init == BRC_INIT_NORMAL || q->init == BRC_INIT_ORTHOGONAL)
       for (uint64_t i = 0; i < one; i++)
-        v[i] = brc_normal_at((uint32_t)i, number, e, BRC_STREAM_INIT, seed_lo, seed_hi);
-    if (q->init == BRC_INIT_NORMAL)
-      for (uint64_t i = 0; i < one; i++) x[i] = (float)(q->gain * v[i]);
-    if (q->init == BRC_INIT_ORTHOGONAL) orthogonal(pool, x, q->rows, q->cols, q->gain, v, v + one);
+        v[i] = rough && i >= ROUGH ? v[i - ROUGH]
+                                   : brc_normal_at((uint32_t)i, number, e, BRC_STREAM_INIT, seed_lo, seed_hi);
+    if (q->init == BRC_INIT_NORMAL || rough)
+      for (uint64_t i = 0; i < one; i++) x[i] = (float)(gain * v[i]);
+    if (q->init == BRC_INIT_ORTHOGONAL && !rough) orthogonal(pool, x, q->rows, q->cols, q->gain, v, v + one);
   }
   for (int r = 0; !st && r < BRC_ROLES; r++) {
     if (r != BRC_PARAM && !(r == BRC_TARGET && g->has_target)) continue;

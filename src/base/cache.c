@@ -24,13 +24,17 @@ void brc_cache_key(brc_cache *c, const void *data, size_t bytes) {
   for (int k = 0; k < 2; k++) c->key[k] = brc_hash(c->key[k], data, bytes);
 }
 
+static const char *path_of(brc_cache *c) {
+  snprintf(c->path, sizeof c->path, "%s/%016llx%016llx.bin", c->folder, (unsigned long long)c->key[0],
+           (unsigned long long)c->key[1]);
+  return c->path;
+}
+
 const void *brc_cache_read(brc_cache *c, char **file, size_t *bytes) {
   header h;
   size_t size = 0;
   *file = NULL;
-  snprintf(c->path, sizeof c->path, "%s/%016llx%016llx.bin", c->folder, (unsigned long long)c->key[0],
-           (unsigned long long)c->key[1]);
-  if (!brc_path_exists(c->path) || brc_file_read(c->path, file, &size) || size <= sizeof h) return NULL;
+  if (!brc_path_exists(path_of(c)) || brc_file_read(c->path, file, &size) || size <= sizeof h) return NULL;
   memcpy(&h, *file, sizeof h);
   *bytes = size - sizeof h;
   const char *data = *file + sizeof h;
@@ -41,11 +45,11 @@ const void *brc_cache_read(brc_cache *c, char **file, size_t *bytes) {
 
 bool brc_cache_prepare(const brc_cache *c) { return !brc_mkdirs(c->folder); }
 
-void brc_cache_write(const brc_cache *c, const void *data, size_t bytes) {
+void brc_cache_write(brc_cache *c, const void *data, size_t bytes) {
   header h = {.key = {c->key[0], c->key[1]}, .bytes = bytes, .sum = brc_hash(0, data, bytes)};
   memcpy(h.magic, c->magic, sizeof h.magic);
   brc_file_writer w;
-  if (brc_file_begin(&w, c->path)) return;
+  if (brc_file_begin(&w, path_of(c))) return;
   brc_file_write(&w, &h, sizeof h);
   brc_file_write(&w, data, bytes);
   brc_file_commit(&w);

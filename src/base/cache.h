@@ -20,5 +20,5 @@ void brc_cache_key(brc_cache *c, const void *data,
 const void *brc_cache_read(brc_cache *c, char **file, size_t *bytes);
 // Make the folder; false where nothing can be kept.
 bool brc_cache_prepare(const brc_cache *c);
-void brc_cache_write(const brc_cache *c, const void *data, size_t bytes);  // fails silently
+void brc_cache_write(brc_cache *c, const void *data, size_t bytes);  // fails silently
 #endif

@@ -1,5 +1,7 @@
 #include "base/statistics.h"
+#include "base/philox.h"
 #include <math.h>
+#include <stdlib.h>
 
 // The continued fraction of the incomplete beta function, by Lentz's method (Numerical Recipes 6.4).
 static double beta_fraction(double a, double b, double x) {
@@ -70,4 +72,29 @@ brc_interval brc_welch95(const double *a, size_t a_count, const double *b, size_
   double v = va + vb, df = v * v / (va * va / (double)(a_count - 1) + vb * vb / (double)(b_count - 1));
   d.half = v > 0 ? brc_t95(df) * sqrt(v) : 0;
   return d;
+}
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+brc_status brc_bootstrap95(const double *x, size_t count, brc_bootstrap *out) {
+  enum { RESAMPLES = 20000, TAIL = RESAMPLES / 40 };  // 2.5% on either side
+  double variance, *means;
+  *out = (brc_bootstrap){NAN, NAN, NAN, count};
+  moments(x, count, &out->mean, &variance);
+  if (count < 2) return BRC_OK;
+  means = malloc(RESAMPLES * sizeof *means);
+  if (!means) return brc_fail(BRC_E_NOMEM, "out of memory for a bootstrap");
+  for (uint32_t r = 0; r < RESAMPLES; r++) {
+    double sum = 0;
+    for (uint32_t i = 0; i < count; i++) sum += x[(uint64_t)brc_philox(i, r, 0, 0, 0, 0).x * count >> 32];
+    means[r] = sum / (double)count;
+  }
+  qsort(means, RESAMPLES, sizeof *means, ascending);
+  out->low = means[TAIL];
+  out->high = means[RESAMPLES - 1 - TAIL];
+  free(means);
+  return BRC_OK;
 }

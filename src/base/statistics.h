@@ -13,6 +13,13 @@ typedef struct brc_interval {
 } brc_interval;
 // The mean of x[count] with its interval, t(count - 1) s / sqrt(count), s the sample's standard deviation.
 brc_interval brc_mean95(const double *x, size_t count);
+// The mean of x[count] with its 95% percentile bootstrap interval (Efron 1979): 20,000 resamples, the same ones every time.
+// low and high are NAN for a single sample.
+typedef struct brc_bootstrap {
+  double mean, low, high;
+  size_t count;
+} brc_bootstrap;
+brc_status brc_bootstrap95(const double *x, size_t count, brc_bootstrap *out);
 // mean(b) - mean(a), variances not assumed equal (Welch 1947; degrees of freedom of Welch and Satterthwaite).
 brc_interval brc_welch95(const double *a, size_t a_count, const double *b, size_t b_count);
 #endif

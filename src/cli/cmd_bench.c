@@ -260,7 +260,9 @@ static brc_status bench_update(const brc_train_config *c, const bench_options *o
   brc_status st = brc_pool_create(&x.pool, (int)c->threads);
   double began = brc_now_s();
   if (!st) st = brc_open_device(c, x.pool, &x.device);
-  if (!st) st = brc_agent_create(&x.agent, a, x.device, (brc_agent_flags){.precision = brc_train_precision(c)});
+  if (!st)
+    st = brc_agent_create(&x.agent, a, x.device,
+                          (brc_agent_flags){.rough = true, .precision = brc_train_precision(c)});
   double compiled = brc_now_s() - began;
   if (!st) st = brc_agent_init(x.agent);
   if (!st)

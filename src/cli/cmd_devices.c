@@ -17,6 +17,14 @@ static void list_precisions(const brc_device_info *d, char *text, size_t bytes, 
   }
 }
 
+// What only opening finds out, once per device and driver.
+static void look_closer(const brc_backend *b, brc_device_info *info) {
+  brc_device *d;
+  if (!info->unchecked || b->open(&d, info->index, NULL)) return;
+  *info = d->info;
+  brc_device_close(d);
+}
+
 brc_status brc_cmd_devices(int argc, char **argv) {
   bool json = false;
   const brc_option row = {"json", BRC_OPT_FLAG, 0, 0, 0, "false", NULL, "one JSON object"};
@@ -40,6 +48,7 @@ brc_status brc_cmd_devices(int argc, char **argv) {
     }
     for (size_t i = 0; i < n && i < BRC_COUNT(info); i++) {
       const brc_device_info *d = &info[i];
+      look_closer(brc_backends[b], &info[i]);
       if (!json) {
         printf("%-8s %d  %s (%s)\n", d->backend, d->index, d->name, d->vendor);
         printf("            driver %s; %.1f GiB; %u compute units; %s%s%s\n", d->driver,

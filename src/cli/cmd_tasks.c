@@ -3,7 +3,6 @@
 #include "cli/cli.h"
 #include "envs/env.h"
 #include <fnmatch.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +15,10 @@ typedef struct tasks_options {
   char assets[BRC_TEXT];
 } tasks_options;
 
+// NULL: the files are the user's own.
 static const char *how_to_get(const brc_env_def *d) {
   const brc_asset_suite *s = d->asset ? brc_asset_suite_of(d->asset) : NULL;
-  return s ? s->how_to_get : "tools/setup";
+  return s ? s->how_to_get : NULL;
 }
 
 static void show_task(const brc_env_def *d, const brc_assets *assets, bool json, cJSON *list) {
@@ -28,8 +28,10 @@ static void show_task(const brc_env_def *d, const brc_assets *assets, bool json,
     printf("%-28s %-13s %5d %5d %7d  ", d->name, d->suite, d->obs_dim, d->act_dim, d->max_steps);
     if (found)
       printf("%s\n", d->asset ? path : "-");
-    else
+    else if (how_to_get(d))
       printf("missing; run %s\n", how_to_get(d));
+    else
+      printf("missing; name the folder that has %s with --assets\n", d->asset);
     return;
   }
   cJSON *x = cJSON_CreateObject();
@@ -42,7 +44,7 @@ static void show_task(const brc_env_def *d, const brc_assets *assets, bool json,
   cJSON_AddNumberToObject(x, "success_score", d->success_score);
   cJSON_AddBoolToObject(x, "assets_found", found);
   if (d->asset) cJSON_AddStringToObject(x, "asset", found ? path : d->asset);
-  if (!found) cJSON_AddStringToObject(x, "how_to_get", how_to_get(d));
+  if (!found && how_to_get(d)) cJSON_AddStringToObject(x, "how_to_get", how_to_get(d));
   cJSON_AddItemToArray(list, x);
 }
 
@@ -185,9 +187,6 @@ static brc_status list_assets(const assets_options *opt) {
   return BRC_OK;
 }
 
-static volatile int stop;
-static void on_signal(int sig) { stop = sig; }
-
 // Whose the files are: the licence's first lines.
 static void print_licence(const brc_asset_suite *s, const brc_asset_fetched *x) {
   FILE *f = fopen(x->licence, "r");
@@ -205,7 +204,7 @@ static brc_status fetch_one(const brc_asset_suite *s, const assets_options *opt,
                        .url = from && *from ? from : s->url,
                        .commit = *opt->commit ? opt->commit : s->commit,
                        .to = *opt->to ? opt->to : NULL,
-                       .stop = &stop};
+                       .stop = brc_cli_stop()};
   if (s->url)
     fprintf(stderr, "brc: %s: fetching commit %.12s of %s (about %d MB)\n", s->name, f.commit, f.url,
             s->megabytes);
@@ -258,9 +257,6 @@ static brc_status fetch_assets(const char *const *words, size_t count, const ass
   if (n > 1 && (*opt->from || *opt->commit || (from && *from)))
     return brc_fail(BRC_E_USAGE,
                     "--from, --commit and BRC_ASSETS_URL are about one repository: name one suite");
-  struct sigaction action = {.sa_handler = on_signal};
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
   cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "suites");
   for (size_t i = 0; !st && i < n; i++) st = fetch_one(suites[i], opt, list);
   if (!st && !n && !opt->json) printf("nothing is missing\n");

@@ -1,12 +1,8 @@
 #include "cli/cli.h"
 #include "cli/dry_run.h"
 #include "train/train.h"
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static volatile int stop;
-static void on_signal(int sig) { stop = sig; }
 
 // Options that may stand beside --resume: they do not change the mathematics.
 static bool may_resume_with(const char *given) {
@@ -139,10 +135,7 @@ brc_status brc_cmd_train(int argc, char **argv) {
                   c.run);
   if (st || o.dry_run) return st ? st : brc_cli_dry_run(&c);
 
-  struct sigaction action = {.sa_handler = on_signal};
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
-  sigaction(SIGUSR1, &action, NULL);
+  volatile const int *stop = brc_cli_stop();
   brc_trainer *t;
   st = brc_trainer_create(&t, &c);
   if (st) return st;
@@ -162,7 +155,7 @@ brc_status brc_cmd_train(int argc, char **argv) {
     if (!st) st = brc_trainer_init(t);
     if (!st) st = brc_checkpoint_save(t);
   }
-  if (!st) st = brc_trainer_run(t, &stop);
+  if (!st) st = brc_trainer_run(t, stop);
   if (c.json && (!st || st == BRC_E_STOPPED)) print_json(t);
   brc_trainer_free(t);
   return st;

@@ -1,5 +1,6 @@
 // brc: trains BRC. Exit status: 0, 1 (failed), 2 (usage), 75 (stopped on request, can be resumed).
 #include "cli/cli.h"
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ static const struct {
 } commands[] = {
     {"train", brc_cmd_train, "train on tasks, or go on with a run"},
     {"eval", brc_cmd_eval, "evaluate a run's policy"},
+    {"render", brc_cmd_render, "draw a task, or what a run's policy does: a picture or a video"},
     {"runs", brc_cmd_runs, "list the runs below a folder: step, scores, speed"},
     {"plot", brc_cmd_plot, "draw learning curves with intervals over seeds"},
     {"compare", brc_cmd_compare, "differences of two groups of runs: configuration and curves"},
@@ -32,6 +34,17 @@ bool brc_cli_help(int argc, char **argv, const char *usage) {
       return true;
     }
   return false;
+}
+
+static volatile int stop;
+static void on_signal(int sig) { stop = sig; }
+
+volatile const int *brc_cli_stop(void) {
+  struct sigaction action = {.sa_handler = on_signal};
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGUSR1, &action, NULL);
+  return &stop;
 }
 
 void brc_cli_print_json(cJSON *o) {

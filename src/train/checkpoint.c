@@ -33,27 +33,30 @@ static size_t logged_bytes(const brc_trainer *t) {
   return sizeof(logged_head) + t->config.task_count * sizeof *t->logged;
 }
 
-// The file's record of `step`, or NULL. free() *file.
-static const char *find_logged(const brc_trainer *t, uint64_t step, char **file) {
+// The file's record of `step`; NULL when there is none, or no file. free() *file. Fails: a file that can't be read.
+static brc_status find_logged(const brc_trainer *t, uint64_t step, char **file, const char **found) {
   char path[2 * BRC_TEXT];
   size_t bytes = 0, record = logged_bytes(t);
   logged_path(t, path);
-  if (brc_file_read(path, file, &bytes)) return NULL;
-  for (size_t at = 0; at + record <= bytes; at += record) {
+  *found = NULL;
+  brc_status st = brc_file_read(path, file, &bytes);
+  if (st) return st == BRC_E_NOT_FOUND ? BRC_OK : st;
+  for (size_t at = 0; !*found && at + record <= bytes; at += record) {
     logged_head head;
     memcpy(&head, *file + at, sizeof head);
-    if (head.step == step && head.tasks == t->config.task_count) return *file + at;
+    if (head.step == step && head.tasks == t->config.task_count) *found = *file + at;
   }
-  return NULL;
+  return BRC_OK;
 }
 
 static brc_status save_logged(const brc_trainer *t) {
   char path[2 * BRC_TEXT], *file = NULL;
   const logged_head head = {t->loop.step, t->config.task_count};
-  const char *last = t->committed_step == head.step ? NULL : find_logged(t, t->committed_step, &file);
+  const char *last = NULL;
+  brc_status st = t->committed_step == head.step ? BRC_OK : find_logged(t, t->committed_step, &file, &last);
   brc_file_writer w;
   logged_path(t, path);
-  brc_status st = brc_file_begin(&w, path);
+  if (!st) st = brc_file_begin(&w, path);
   if (!st) {
     brc_file_write(&w, &head, sizeof head);
     brc_file_write(&w, t->logged, t->config.task_count * sizeof *t->logged);
@@ -64,12 +67,14 @@ static brc_status save_logged(const brc_trainer *t) {
   return st;
 }
 
-static void load_logged(brc_trainer *t) {
+static brc_status load_logged(brc_trainer *t) {
   char *file = NULL;
-  const char *record = find_logged(t, t->loop.step, &file);
+  const char *record;
+  brc_status st = find_logged(t, t->loop.step, &file, &record);
   if (record) memcpy(t->logged, record + sizeof(logged_head), t->config.task_count * sizeof *t->logged);
   for (size_t i = 0; !record && i < t->config.task_count; i++) t->logged[i] = t->stats[i].total;
   free(file);
+  return st;
 }
 
 static brc_status add_loop(brc_trainer *t, brc_st_writer *w) {
@@ -176,7 +181,7 @@ brc_status brc_checkpoint_load(brc_trainer *t) {
   if (!st) {
     t->loop.step = t->committed_step = counters[0];
     t->loop.updates_done = counters[1];
-    load_logged(t);
+    st = load_logged(t);
   }
   // A task without saved state starts a new episode, and the log says so.
   for (size_t i = 0; !st && i < t->config.task_count; i++) {

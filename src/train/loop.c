@@ -30,11 +30,13 @@ brc_status brc_loop_init(brc_loop *l, const brc_loop_config *config, brc_agent *
                           world->act_noise ? BRC_ACT_GIVEN_NOISE : BRC_ACT_SAMPLE, false);
   if (!st && config->paper_normalizer)
     st = brc_actor_create(&l->bootstrap, agent, (uint32_t)t, BRC_ACT_SAMPLE, true);
+  if (!st && config->overlap) st = brc_helper_create(&l->helper);
   if (st) brc_loop_free(l);
   return st;
 }
 
 void brc_loop_free(brc_loop *l) {
+  brc_helper_destroy(l->helper);
   brc_actor_free(l->actor);
   brc_actor_free(l->bootstrap);
   for (size_t i = 0; l->batches && i < l->config.updates; i++) brc_batch_free(&l->batches[i]);
@@ -175,6 +177,24 @@ static brc_status update(brc_loop *l, uint64_t i, double *clock) {
   return st;
 }
 
+static brc_status step_world(void *arg) {
+  brc_loop *l = arg;
+  return l->world.step(l->world.self, l->step + 1, l->chosen, l->action, l->next_obs, l->reward, l->terminal,
+                       l->truncated);
+}
+
+// The environments step over there while the updates of the step before are made here.
+static brc_status step_beside_update(brc_loop *l, double *clock) {
+  bool learning = l->step >= l->config.start;
+  brc_helper_start(l->helper, step_world, l);
+  brc_status st = learning ? update(l, l->step, clock) : BRC_OK, world;
+  char *error = st ? strdup(brc_error()) : NULL;
+  world = brc_helper_join(l->helper);
+  if (st) brc_fail(st, "%s", error ? error : "out of memory");
+  free(error);
+  return st ? st : world;
+}
+
 brc_status brc_loop_step(brc_loop *l) {
   const brc_agent_config *c = &l->agent->config;
   size_t tasks = (size_t)c->tasks, o = (size_t)c->obs_dim;
@@ -182,9 +202,7 @@ brc_status brc_loop_step(brc_loop *l) {
   double clock = brc_now_s();
   brc_status st = act(l, i);  // 1
   l->phase_s[BRC_PHASE_ACT] += lap(&clock);
-  if (!st)
-    st = l->world.step(l->world.self, i, l->chosen, l->action, l->next_obs, l->reward, l->terminal,
-                       l->truncated);  // 2
+  if (!st) st = l->helper ? step_beside_update(l, &clock) : step_world(l);  // 2
   l->phase_s[BRC_PHASE_ENV] += lap(&clock);
   if (!st) st = normalise(l, i);  // 3
   bool any = false;
@@ -204,7 +222,7 @@ brc_status brc_loop_step(brc_loop *l) {
   for (size_t t = 0; !st && t < tasks; t++)
     if (l->ended[t]) st = l->world.reset(l->world.self, i, t, l->obs + t * o);
   l->phase_s[BRC_PHASE_ENV] += lap(&clock);
-  if (!st && i >= l->config.start) st = update(l, i, &clock);  // 6 to 8
+  if (!st && !l->helper && i >= l->config.start) st = update(l, i, &clock);  // 6 to 8
   if (!st) l->step = i;
   return st;
 }

@@ -3,10 +3,23 @@
 // Everything random and everything that an environment returns enters through brc_world: the trainer plugs in environments
 // and Philox, `brc verify TAPE` a recorded window of the published loop. The rest is one and the same code.
 //
+// Strict order, the published one, is the default: step i draws its actions, steps the environments, stores the transitions,
+// then makes its updates. With `overlap` the environments step on a thread of their own while the device updates:
+//
+//   actions of step i        by the policy as it is: after the updates of step i-2
+//   environments of step i   beside   the updates of step i-1, with that step's samples, noise and denominators
+//   both joined: normaliser and replay get the transitions of step i; episodes that ended begin anew
+//
+// So nothing differs from the strict order but that actions lag one step's updates behind: an update sees the same replay and the
+// same normaliser as there. Threads meet where nothing is under way, so results do not depend on timing. A call of
+// brc_loop_step ends joined, with the updates of the newest step still to come: a checkpoint taken there continues to the bit,
+// and a run of N steps ends with the updates of step N-1.
+//
 // Legend: T tasks, O, A the largest observation and action dimension, U updates per step, B batch.
 #ifndef BRC_LOOP_H
 #define BRC_LOOP_H
 #include "agent/agent.h"
+#include "base/helper.h"
 #include "data/normalizer.h"
 #include "data/replay.h"
 
@@ -35,6 +48,7 @@ typedef struct brc_loop_config {
   uint64_t start;    // first step with the policy and with updates
   uint32_t updates;  // per environment step (UTD)
   bool paper_normalizer;
+  bool overlap;  // then world.step runs on another thread, beside world.sample and the observers of updates
 } brc_loop_config;
 
 typedef struct brc_loop {
@@ -48,7 +62,9 @@ typedef struct brc_loop {
   uint64_t updates_done;
   float *obs;                        // [T,O] what is acted on next
   double metrics[BRC_METRIC_COUNT];  // of the last update
-  double phase_s[4];                 // acting, environments, data, updates: seconds so far
+  double phase_s[4];   // acting, environments, data, updates: seconds so far. Overlapped, environments
+                       // count for what was left to wait for when the updates were done
+  brc_helper *helper;  // steps the environments when overlapped
   // Work space, allocated once.
   brc_actor *actor, *bootstrap;
   brc_batch *batches;

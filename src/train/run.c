@@ -147,6 +147,12 @@ brc_status brc_run_read_config(const char *run, brc_train_config *c) {
   return st;
 }
 
+brc_status brc_run_read_trained(const char *run, brc_train_config *c) {
+  brc_status st = brc_run_read_config(run, c);
+  if (!st && !brc_checkpoint_exists(run)) st = brc_fail(BRC_E_NOT_FOUND, "'%s' has no checkpoint yet", run);
+  return st ? st : brc_train_resolve(c);
+}
+
 static const char *part_text(const cJSON *part, const char *key) {
   const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, key));
   return text ? text : "?";
@@ -175,6 +181,7 @@ brc_status brc_run_add_part(brc_trainer *t) {
 typedef struct text {
   char *s;
   size_t n;
+  bool failed;  // out of memory: a piece is missing
 } text;
 static void put(text *x, const char *fmt, ...) BRC_PRINTF(2, 3);
 static void put(text *x, const char *fmt, ...) {
@@ -184,6 +191,7 @@ static void put(text *x, const char *fmt, ...) {
   int n = vasprintf(&more, fmt, ap);
   va_end(ap);
   char *s = n < 0 ? NULL : realloc(x->s, x->n + (size_t)n + 1);
+  x->failed |= !s;
   if (s) {
     memcpy(s + x->n, more, (size_t)n + 1);
     x->s = s;
@@ -247,7 +255,7 @@ static brc_status append(const brc_trainer *t, const char *name, const row *r) {
 static brc_status finish(row *r, brc_trainer *t, const char *name, brc_status st) {
   put(&r->header, "\n");
   put(&r->line, "\n");
-  if (!st && (r->failed || !r->header.s || !r->line.s))
+  if (!st && (r->failed || r->header.failed || r->line.failed))
     st = brc_fail(BRC_E_NOMEM, "out of memory for a row of %s", name);
   if (!st) st = append(t, name, r);
   if (!st && !t->events) st = brc_events_open(&t->events, t->config.run, t->first_step);
@@ -290,9 +298,9 @@ static void add_steps(row *r, const brc_trainer *t) {
 }
 
 brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
-  static const char *const columns[] = {"eval_return",    "eval_success", "train_return", "train_success",
-                                        "episode_length", "critic_loss",  "entropy",      "q_mean",
-                                        "reward_scale",   "critic_gnorm"};
+  static const char *const columns[] = {"eval_return",   "eval_success",   "eval_score",  "train_return",
+                                        "train_success", "episode_length", "critic_loss", "entropy",
+                                        "q_mean",        "reward_scale",   "critic_gnorm"};
   bool learning = t->loop.updates_done > 0;
   row r = {0};
   brc_batch b = {0};
@@ -309,6 +317,7 @@ brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval) {
     if (learning) st = inspect(t, i, &b, m);
     double values[] = {eval[i].return_mean,
                        eval[i].success,
+                       eval[i].score,
                        (now->return_sum - was->return_sum) / e,
                        (now->success_sum - was->success_sum) / e,
                        (now->length_sum - was->length_sum) / e,

@@ -17,6 +17,8 @@ const brc_option brc_train_options[] = {
                               "reward normaliser's bootstrap and entropy term"),
     TEXT("run", run, "", NULL, "run folder; default runs/TASKS-sSEED"),
     TEXT("assets", assets, "", NULL, "folder with the environments' files, searched first"),
+    {"overlap", BRC_OPT_FLAG, offsetof(brc_train_config, overlap), 0, 0, "false", NULL,
+     "step environments while the device updates: actions lag one step's updates behind"},
     {"quiet", BRC_OPT_FLAG, offsetof(brc_train_config, quiet), 0, 0, "false", NULL, "no progress line"},
     {"json", BRC_OPT_FLAG, offsetof(brc_train_config, json), 0, 0, "false", NULL,
      "one JSON object on standard output, nothing else there"}};
@@ -63,7 +65,10 @@ static brc_status check_precision(const brc_device *d, brc_precision precision) 
 
 brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out) {
   *out = NULL;
-  brc_device_options o = {.threads = (int)c->threads, .gemm = *c->gemm ? c->gemm : NULL, .pool = pool};
+  brc_device_options o = {.threads = (int)c->threads,
+                          .gemm = *c->gemm ? c->gemm : NULL,
+                          .precisions = 1u << brc_train_precision(c),
+                          .pool = pool};
   const brc_backend *b;
   int index;
   char why[sizeof(*out)->why];
@@ -137,6 +142,9 @@ static brc_status step_tasks(void *self, uint64_t step, const double *chosen, fl
   for (size_t i = 0; !st && i < t->config.task_count; i++) {
     const brc_env_result *r = &t->results[i];
     brc_task_stats *s = &t->stats[i];
+    const size_t o = (size_t)t->config.agent.obs_dim;
+    if (r->invalid)
+      memcpy(next_obs + i * o, t->loop.obs + i * o, o * sizeof *next_obs);  // no successor: it stays
     reward[i] = (float)r->reward;
     terminal[i] = r->terminated;
     truncated[i] = r->truncated;
@@ -177,7 +185,11 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
   brc_status st = t->stats && t->logged && t->results ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory");
   if (!st) st = brc_pool_create(&t->pool, (int)config->threads);
   if (!st) st = brc_open_device(&t->config, t->pool, &t->device);
-  if (!st) st = brc_env_pool_create(&t->envs, t->config.tasks, n, a->seed, &t->assets, t->pool);
+  // A pool's runs take turns: environments that step beside the updates have threads of their own.
+  if (!st && config->overlap) st = brc_pool_create(&t->env_threads, (int)config->threads);
+  if (!st)
+    st = brc_env_pool_create(&t->envs, t->config.tasks, n, a->seed, &t->assets,
+                             t->env_threads ? t->env_threads : t->pool);
   if (!st)
     st = brc_replay_create(&t->replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim,
                            (uint32_t)config->capacity, brc_train_replay_slack(config));
@@ -191,8 +203,10 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
                           (brc_agent_flags){.taps = paper, .precision = brc_train_precision(&t->config)});
   brc_world world = {
       .self = t, .random_action = random_action, .step = step_tasks, .reset = reset_task, .sample = sample};
-  brc_loop_config lc = {
-      .start = (uint64_t)config->start, .updates = (uint32_t)config->utd, .paper_normalizer = paper};
+  brc_loop_config lc = {.start = (uint64_t)config->start,
+                        .updates = (uint32_t)config->utd,
+                        .paper_normalizer = paper,
+                        .overlap = config->overlap};
   if (!st) {
     st = brc_loop_init(&t->loop, &lc, t->agent, t->replay, t->normalizer, &world, t->pool);
     t->looping = !st;
@@ -214,6 +228,7 @@ void brc_trainer_free(brc_trainer *t) {
   brc_replay_destroy(t->replay);
   brc_env_pool_destroy(t->envs);
   brc_device_close(t->device);
+  brc_pool_destroy(t->env_threads);
   brc_pool_destroy(t->pool);
   free(t->stats);
   free(t->logged);
@@ -266,7 +281,7 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
     if (!st) st = brc_env_pool_step(envs, action, next, results, done);
     for (size_t i = 0; !st && i < n; i++) {
       if (done[i]) continue;
-      memcpy(obs + i * o, next + i * o, o * 4);
+      if (!results[i].invalid) memcpy(obs + i * o, next + i * o, o * 4);
       sums[3 * i] += results[i].reward;
       sums[3 * i + 1] = fmax(sums[3 * i + 1], results[i].success);
       sums[3 * i + 2] += 1;
@@ -285,6 +300,7 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
       r.length += s[2] / episodes;
     }
     r.return_std = sqrt(fmax(0, squares - r.return_mean * r.return_mean));
+    r.score = brc_env_score(tasks[t], r.return_mean, r.success);
     out[t] = r;
   }
   brc_actor_free(actor);
@@ -292,6 +308,12 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
   void *all[] = {defs, obs, next, action, task, done, results, sums};
   for (size_t i = 0; i < BRC_COUNT(all); i++) free(all[i]);
   return st;
+}
+
+double brc_eval_score(const brc_eval_result *tasks, size_t count) {
+  double sum = 0;
+  for (size_t i = 0; i < count; i++) sum += tasks[i].score;
+  return sum / (double)count;
 }
 
 //------------------------ 5. The run ---------------------------------------------

@@ -31,7 +31,7 @@ typedef struct brc_train_config {
 #undef X
   char backend[BRC_TEXT], device[BRC_TEXT], precision[BRC_TEXT], gemm[BRC_TEXT], assets[BRC_TEXT],
       run[BRC_TEXT], normalizer[BRC_TEXT];
-  bool quiet, json;
+  bool quiet, json, overlap;
   brc_agent_config agent;
   // The tasks, resolved.
   const brc_env_def *tasks[256];
@@ -67,7 +67,7 @@ typedef struct brc_task_stats {
 typedef struct brc_trainer {
   brc_train_config config;
   brc_assets assets;
-  brc_pool *pool;
+  brc_pool *pool, *env_threads;  // env_threads: with overlap
   brc_device *device;
   brc_agent *agent;
   brc_replay *replay;
@@ -95,9 +95,10 @@ brc_status brc_trainer_init(brc_trainer *t);
 
 //------------------------ 3. Evaluation -----------------------------------------
 typedef struct brc_eval_result {
-  double return_mean, return_std, success,
-      length;  // over the episodes of one task; success: at any step of an episode
+  // Over the episodes of one task; success: the share that were successful at any step; score: brc_env_score.
+  double return_mean, return_std, success, length, score;
 } brc_eval_result;
+double brc_eval_score(const brc_eval_result *tasks, size_t count);  // mean score over tasks
 // `episodes` deterministic episodes of every task, all in parallel; every episode counts once. Starts depend on `seed` alone; nothing of
 // the training state changes. out [tasks].
 brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes,
@@ -118,6 +119,8 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv);  // config.jso
 // Append to config.json's "parts" who computes from the loaded step on; tells on stderr what differs from the part before.
 brc_status brc_run_add_part(brc_trainer *t);
 brc_status brc_run_read_config(const char *run, brc_train_config *c);  // tasks and options of config.json
+// The same, resolved, of a run that has a checkpoint.
+brc_status brc_run_read_trained(const char *run, brc_train_config *c);
 bool brc_run_exists(const char *run);
 brc_status brc_run_rewind(brc_trainer *t);  // drop log rows behind the checkpoint, here or in the next events
 brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval);  // a row of log.csv

@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void brc_verify_add(brc_verify_report *r, const char *name, double max_abs, double max_rel, double tolerance,
-                    bool ok, uint64_t count) {
+brc_status brc_verify_add(brc_verify_report *r, const char *name, double max_abs, double max_rel,
+                          double tolerance, bool ok, uint64_t count) {
   if (r->count == r->cap) {
     size_t cap = r->cap ? 2 * r->cap : 32;
     brc_verify_row *rows = realloc(r->rows, cap * sizeof *rows);
-    if (!rows) abort();  // a few kilobytes: a report that loses rows would be worse
+    if (!rows) return brc_fail(BRC_E_NOMEM, "out of memory for the report on '%s'", name);
     r->rows = rows;
     r->cap = cap;
   }
@@ -16,6 +16,7 @@ void brc_verify_add(brc_verify_report *r, const char *name, double max_abs, doub
   *row = (brc_verify_row){
       .max_abs = max_abs, .max_rel = max_rel, .tolerance = tolerance, .ok = ok, .count = count};
   snprintf(row->name, sizeof row->name, "%s", name);
+  return BRC_OK;
 }
 
 void brc_verify_compare(brc_verify_class *c, brc_verify_kind kind, double tolerance, const double *got,
@@ -39,8 +40,9 @@ void brc_verify_compare(brc_verify_class *c, brc_verify_kind kind, double tolera
   c->count += n;
 }
 
-void brc_verify_class_add(brc_verify_report *r, const brc_verify_class *c) {
-  if (c->count) brc_verify_add(r, c->name, c->max_abs, c->max_rel, c->tolerance, c->worst <= 1, c->count);
+brc_status brc_verify_class_add(brc_verify_report *r, const brc_verify_class *c) {
+  if (!c->count) return BRC_OK;
+  return brc_verify_add(r, c->name, c->max_abs, c->max_rel, c->tolerance, c->worst <= 1, c->count);
 }
 
 bool brc_verify_passed(const brc_verify_report *r) {

@@ -15,9 +15,9 @@ typedef struct brc_verify_report {
   size_t count, cap;
 } brc_verify_report;
 
-// Zero-initialise the report; free(rows) at the end.
-void brc_verify_add(brc_verify_report *r, const char *name, double max_abs, double max_rel, double tolerance,
-                    bool ok, uint64_t count);
+// Zero-initialise the report; free(rows) at the end, whatever the status. Fails: BRC_E_NOMEM.
+brc_status brc_verify_add(brc_verify_report *r, const char *name, double max_abs, double max_rel,
+                          double tolerance, bool ok, uint64_t count);
 // Errors of one class of quantities while they are collected, over all tensors that belong to it.
 typedef struct brc_verify_class {
   const char *name;
@@ -31,6 +31,7 @@ typedef enum brc_verify_kind { BRC_VERIFY_ABS, BRC_VERIFY_ABS1, BRC_VERIFY_REL }
 // Compare n elements; infinities must be met exactly, NaN never passes.
 void brc_verify_compare(brc_verify_class *c, brc_verify_kind kind, double tolerance, const double *got,
                         const double *want, uint64_t n);
-void brc_verify_class_add(brc_verify_report *r, const brc_verify_class *c);
+// A row for it; none when nothing was compared.
+brc_status brc_verify_class_add(brc_verify_report *r, const brc_verify_class *c);
 bool brc_verify_passed(const brc_verify_report *r);  // something was compared, and all of it is within bounds
 #endif

@@ -86,9 +86,10 @@ static const brc_st_tensor *expected(verify *v, const char *name, uint64_t n, ui
   return NULL;
 }
 
-// Expected values as doubles beside the matching computed ones: thins `got` in place.
-static double *gather_expected(const brc_st_tensor *t, uint64_t stride, double *got) {
+// Expected values as doubles beside the matching computed ones: thins `got` in place. NULL: v->status says why.
+static double *gather_expected(verify *v, const brc_st_tensor *t, uint64_t stride, double *got) {
   double *want = malloc((t->count + 1) * sizeof *want);
+  if (!want) v->status = brc_fail(BRC_E_NOMEM, "out of memory for '%s'", t->name);
   for (uint64_t i = 0; want && i < t->count; i++) {
     want[i] = brc_st_get(t, i);
     got[i] = got[i * stride];
@@ -136,11 +137,8 @@ static void check(verify *v, const char *name, int rank, const uint64_t *shape, 
                                                                : later   ? b->later
                                                                          : b->fp32) *
                                                                   (rounded ? 2 : 1);
-    double *want = gather_expected(t, stride, got);
-    if (!want) {
-      v->status = brc_fail(BRC_E_NOMEM, "out of memory for '%s'", name);
-      return;
-    }
+    double *want = gather_expected(v, t, stride, got);
+    if (!want) return;
     size_t at = i;  // names of one class share one row
     for (size_t j = 0; j < i; j++)
       if (!strcmp(bounds[j].name, b->name)) at = j;
@@ -174,11 +172,8 @@ static void check_final(verify *v, const char *net, brc_group *g) {
     const brc_st_tensor *t = v->status ? NULL : expected(v, full, n, &stride, &rounded);
     if (!t) continue;
     any_rounded |= rounded;
-    double *want = gather_expected(t, stride, got);
-    if (!want) {
-      v->status = brc_fail(BRC_E_NOMEM, "out of memory for '%s'", full);
-      return;
-    }
+    double *want = gather_expected(v, t, stride, got);
+    if (!want) return;
     for (uint64_t k = 0; k < t->count; k++) {
       double d = fabs(got[k] - want[k]), near = 1e-5 * fmax(1, fabs(want[k]));
       close += d <= near;
@@ -210,7 +205,7 @@ static void check_final(verify *v, const char *net, brc_group *g) {
     if (share < (v->stress ? 0.99 : 0.999)) c.worst = INFINITY;
   }
   c.name = label;
-  brc_verify_class_add(v->report, &c);
+  v->status = brc_verify_class_add(v->report, &c);
 }
 
 //------------------------ 2. Reading a case --------------------------------------
@@ -322,8 +317,7 @@ static brc_status begin(verify *v, const brc_st_file *f, brc_device *device, con
 
 static brc_status finish(verify *v, brc_status st, const char *dump) {
   if (!st) st = v->status;
-  if (!st)
-    for (size_t i = 0; i < BRC_COUNT(bounds); i++) brc_verify_class_add(v->report, &v->classes[i]);
+  for (size_t i = 0; !st && i < BRC_COUNT(bounds); i++) st = brc_verify_class_add(v->report, &v->classes[i]);
   if (!st && v->dump) st = brc_st_write(v->dump, dump);
   if (v->dump) brc_st_writer_free(v->dump);
   brc_agent_free(v->agent);
@@ -427,7 +421,7 @@ static void check_all_final(verify *v) {
                          : 1e-6 * (tape ? 1 + (double)updates / 10 : 1) * (rounded ? 2 : 1);
   brc_verify_class c = {.name = "final/log_alpha"};
   brc_verify_compare(&c, BRC_VERIFY_ABS, tolerance, &log_alpha, &want, 1);
-  brc_verify_class_add(v->report, &c);
+  v->status = brc_verify_class_add(v->report, &c);
 }
 
 brc_status brc_verify_update(const brc_st_file *f, brc_device *device, const char *dump, brc_verify_report *r) {
@@ -555,7 +549,7 @@ static brc_status project(verify *v, long group, brc_verify_class *c) {
     if (w && w->count != all)
       st = brc_fail(BRC_E_FORMAT, "%s: '%s' does not have %llu elements", brc_st_path(f), w->name,
                     (unsigned long long)all);
-    double *want = w && !st ? gather_expected(w, 1, x) : NULL;
+    double *want = w && !st ? gather_expected(v, w, 1, x) : NULL;
     // 3e-5: b carries about 4e-6 of rounding at b = 100. In float64: a stored row of p sums to 1 within float32 rounding (3e-7),
     // the softmax's row exactly.
     if (want)
@@ -583,7 +577,7 @@ brc_status brc_verify_projection(const brc_st_file *f, brc_device *device, const
   if (!st) st = need_int(f, "groups", 1, 1 << 16, &groups);
   brc_verify_class c[2] = {{.name = "target_probs"}, {.name = "row sums"}};
   for (long g = 0; !st && g < groups; g++) st = project(&v, g, c);
-  for (size_t i = 0; !st && i < 2; i++) brc_verify_class_add(r, &c[i]);
+  for (size_t i = 0; !st && i < 2; i++) st = brc_verify_class_add(r, &c[i]);
   return finish(&v, st, dump);
 }
 
@@ -637,7 +631,7 @@ static void tape_check(tape *t, int which, double *got, uint64_t n, uint64_t k, 
   snprintf(full, sizeof full, "step%llu/%s", (unsigned long long)k, name);
   write_dump(&t->v, full, 1, (uint64_t[]){n}, got, n);
   const brc_st_tensor *w = t->v.status ? NULL : expected(&t->v, full, n, &stride, &rounded);
-  double *want = w ? gather_expected(w, stride, got) : NULL;
+  double *want = w ? gather_expected(&t->v, w, stride, got) : NULL;
   if (!want) return;
   double tolerance = t->v.device->backend->wide && !rounded
                          ? tape_bounds[which].wide
@@ -828,7 +822,7 @@ static void tape_exact(tape *t, const char *name, const float *got, uint64_t n) 
     t->c[TAPE_EXACT].count++;
     return;
   }
-  double *want = gather_expected(w, 1, x);
+  double *want = gather_expected(&t->v, w, 1, x);
   if (want) brc_verify_compare(&t->c[TAPE_EXACT], BRC_VERIFY_ABS, 0, x, want, n);
   free(want);
 }
@@ -843,24 +837,32 @@ static void tape_exact_int(tape *t, const char *name, double got) {
   brc_verify_compare(&t->c[TAPE_EXACT], BRC_VERIFY_ABS, 0, &got, &want, 1);
 }
 
-static brc_status tape_end(tape *t) {
+static brc_status tape_exact_replay(tape *t) {
   const brc_agent_config *c = &t->v.agent->config;
-  brc_replay *r = t->loop.replay;
-  uint64_t tasks = (uint64_t)c->tasks, size = brc_replay_size(r), n = tasks * size, o = (uint64_t)c->obs_dim,
-           a = (uint64_t)c->action_dim;
+  const brc_replay *r = t->loop.replay;
+  uint64_t n = (uint64_t)c->tasks * brc_replay_size(r), o = (uint64_t)c->obs_dim, a = (uint64_t)c->action_dim;
   brc_replay_rows rows = {malloc((n * o + 1) * 4), malloc((n * o + 1) * 4), malloc((n * a + 1) * 4),
                           malloc((n + 1) * 4), malloc((n + 1) * 4)};
-  if (!rows.obs || !rows.next_obs || !rows.action || !rows.reward || !rows.mask)
-    return brc_fail(BRC_E_NOMEM, "out of memory");
-  brc_replay_export(r, &rows);
-  tape_exact(t, "final/replay/obs", rows.obs, n * o);
-  tape_exact(t, "final/replay/next_obs", rows.next_obs, n * o);
-  tape_exact(t, "final/replay/action", rows.action, n * a);
-  tape_exact(t, "final/replay/reward", rows.reward, n);
-  tape_exact(t, "final/replay/mask", rows.mask, n);
+  bool ok = rows.obs && rows.next_obs && rows.action && rows.reward && rows.mask;
+  if (ok) {
+    brc_replay_export(r, &rows);
+    tape_exact(t, "final/replay/obs", rows.obs, n * o);
+    tape_exact(t, "final/replay/next_obs", rows.next_obs, n * o);
+    tape_exact(t, "final/replay/action", rows.action, n * a);
+    tape_exact(t, "final/replay/reward", rows.reward, n);
+    tape_exact(t, "final/replay/mask", rows.mask, n);
+  }
   float *all[] = {rows.obs, rows.next_obs, rows.action, rows.reward, rows.mask};
   for (size_t i = 0; i < BRC_COUNT(all); i++) free(all[i]);
-  tape_exact(t, "final/obs", t->loop.obs, tasks * o);
+  return ok ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory for the replay buffer's rows");
+}
+
+static brc_status tape_end(tape *t) {
+  const brc_replay *r = t->loop.replay;
+  uint64_t tasks = (uint64_t)t->v.agent->config.tasks;
+  brc_status st = tape_exact_replay(t);
+  if (st) return st;
+  tape_exact(t, "final/obs", t->loop.obs, tasks * (uint64_t)t->v.agent->config.obs_dim);
   for (uint32_t k = 0; k < tasks; k++) {
     char name[64];
     size_t count;
@@ -869,13 +871,13 @@ static brc_status tape_end(tape *t) {
     if (count || brc_st_find(t->v.f, "expect/%s", name)) tape_exact(t, name, rewards, count);
   }
   tape_exact_int(t, "final/replay/insert_index", brc_replay_insert_index(r));
-  tape_exact_int(t, "final/replay/size", (double)size);
+  tape_exact_int(t, "final/replay/size", brc_replay_size(r));
   static const char *const counts[] = {"opt/critic/count", "opt/actor/count", "opt/log_alpha/count"};
   for (size_t i = 0; i < BRC_COUNT(counts); i++) {
     double x;
     uint64_t one;
     char name[64];
-    brc_status st = brc_agent_read(t->v.agent, counts[i], &x, &one);
+    st = brc_agent_read(t->v.agent, counts[i], &x, &one);
     if (st) return st;
     snprintf(name, sizeof name, "final/%s", counts[i]);
     tape_exact_int(t, name, x);
@@ -890,7 +892,7 @@ static brc_status tape_end(tape *t) {
     for (uint64_t k = 0; k < tasks; k++) x[k] = (double)bounds_of[i][k];
     write_dump(&t->v, names[i], 1, (uint64_t[]){tasks}, x, tasks);
     const brc_st_tensor *w = expected(&t->v, names[i], tasks, &stride, &rounded);
-    double *want = w ? gather_expected(w, stride, x) : NULL;
+    double *want = w ? gather_expected(&t->v, w, stride, x) : NULL;
     if (want) brc_verify_compare(&t->c[TAPE_NORMALIZER], BRC_VERIFY_ABS1, 1e-6, x, want, tasks);
     free(want);
   }
@@ -944,7 +946,7 @@ brc_status brc_verify_tape(const brc_st_file *f, brc_device *device, const char 
     if (!st) st = t.v.status;
   }
   if (!st) st = tape_end(&t);
-  for (int i = 0; !st && i < TAPE_CLASSES; i++) brc_verify_class_add(r, &t.c[i]);
+  for (int i = 0; !st && i < TAPE_CLASSES; i++) st = brc_verify_class_add(r, &t.c[i]);
   if (looping) brc_loop_free(&t.loop);
   brc_normalizer_destroy(normalizer);
   brc_replay_destroy(replay);

@@ -172,7 +172,7 @@ static brc_status replay(const verify *v, trajectory *t, float *action, double *
 }
 
 //------------------------ 3. Comparison, dump ---------------------------------
-static void compare(verify *v, const trajectory *t, const channel *c) {
+static brc_status compare(verify *v, const trajectory *t, const channel *c) {
   double max_abs = 0, max_rel = 0;
   uint64_t n = c->rows * c->cols;
   for (uint64_t i = 0; i < n; i++) {
@@ -186,12 +186,13 @@ static void compare(verify *v, const trajectory *t, const channel *c) {
   bool ok = max_abs <= c->tolerance;
   char name[64];
   snprintf(name, sizeof name, "%s%s", t->prefix, c->name);
-  brc_verify_add(v->report, name, max_abs, max_rel, c->tolerance, ok, n);
+  brc_status st = brc_verify_add(v->report, name, max_abs, max_rel, c->tolerance, ok, n);
   if (v->log)
     fprintf(v->log, "  %-20s %8llu values  largest error %-10.3g tolerance %-8.3g %s\n", name,
             (unsigned long long)n, max_abs, c->tolerance, ok ? "ok" : "EXCEEDED");
   if (!ok) v->exceeded = true;
   v->compared += n;
+  return st;
 }
 
 // Back to the type that the file has; NaN (a step that was not reached) becomes 255 or -1 in integers.
@@ -226,8 +227,8 @@ static brc_status verify_trajectory(verify *v, const char *prefix, bool whole_ep
   if (!st) st = replay(v, &t, action, obs);
   for (int i = 0; !st && i < CHANNELS; i++) {
     if (!t.ch[i].want) continue;
-    compare(v, &t, &t.ch[i]);
-    if (v->dump) st = dump_channel(v, &t.ch[i]);
+    st = compare(v, &t, &t.ch[i]);
+    if (!st && v->dump) st = dump_channel(v, &t.ch[i]);
   }
   for (int i = 0; i < CHANNELS; i++) free(t.ch[i].got);
   free(action);

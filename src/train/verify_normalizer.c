@@ -241,7 +241,7 @@ brc_status brc_verify_normalizer(const char *json_path, brc_verify_report *repor
   if (!st && !compared) st = brc_fail(BRC_E_FORMAT, "'%s' holds nothing to compare", json_path);
   for (int q = 0; q < QUANTITIES && !st; q++) {
     const struct error *e = &v.error[q];
-    brc_verify_add(report, quantity_names[q], e->max_abs, e->max_rel, TOLERANCE, e->ok, e->count);
+    st = brc_verify_add(report, quantity_names[q], e->max_abs, e->max_rel, TOLERANCE, e->ok, e->count);
   }
   cJSON_Delete(json);
   return st;

@@ -1,0 +1,181 @@
+// Products as in gemm_nv.cl on Hopper's tensor cores, by wgmma (sm_90a): four warps multiply 64 rows of A by TILE_N columns of B straight from
+// local memory, while the next stages are on their way. Emulated in one piece per step.
+//
+// Local memory holds factors K-major or MN-major for bf16 and fp16. For tf32 it must be K-major, and there B is, always: nn is computed as
+// C' = B' A', and tn gets B turned (mma_turn); an A that is MN-major goes through registers. tf32 is rounded (ties away from zero)
+// there, or in local memory by whoever brought it.
+//
+// NVIDIA's OpenCL compiler takes no sm_90a: tools/build_ptx makes cl/prebuilt/ of this file, which the driver loads as a binary. What
+// bounds a product here is the second-level cache (5.9 TB/s were seen on an H200, about 1 us after asking): OpenCL ends local memory at
+// 48 KiB per work-group, so tiles are small, and two work-groups share a multiprocessor to have enough on the way; they are a pair that
+// reads the same columns of B, the second through the first-level cache.
+#define STEP_SLOTS 4
+#define STAGES     3
+#define TILE_M     128
+#define THREADS    256
+#define GROUP_M    64             // rows of four warps
+#define MMA_K      (2 * PER_SLOT)  // of an instruction
+#include "cl/gemm_nv.h"
+
+//------------------------ 1. Instructions --------------------------------------
+#ifndef MMA_EMULATED
+// Where a matrix lies in local memory (PTX ISA, "Matrix Descriptor Format"): the permutation within 128 bytes (1), 64 (2); bytes
+// from 8 rows (K-major) or 8 k (MN-major) to the next 8; bytes from 64 rows to the next 64 (MN-major).
+INLINE ulong descriptor(uint address, uint next64, uint next8, ulong permutation) {
+  return (ulong)(address >> 4 & 0x3fff) | (ulong)(next64 >> 4) << 16 | (ulong)(next8 >> 4) << 32 | permutation << 62;
+}
+INLINE ulong factor_at(__local const uint4 *tile, uint row, uint k, const bool by_k) {
+  const uint address = shared_address(tile);
+  if (by_k) return descriptor(address + (row * STEP_SLOTS + k / PER_SLOT) * 16, 16, 8 * STEP_SLOTS * 16, 2);
+  return descriptor(address + (row / 64 * STEP_K + k) * 128, STEP_K * 128, 8 * 128, 1);
+}
+// For n columns: registers of sums in a statement's text, and as its operands; its two descriptors.
+#define TEN(t)     "%" t "0,%" t "1,%" t "2,%" t "3,%" t "4,%" t "5,%" t "6,%" t "7,%" t "8,%" t "9,"
+#define D4(i)      "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define D16(i)     D4(i), D4(i + 4), D4(i + 8), D4(i + 12)
+#define LIST_64    TEN("") TEN("1") TEN("2") "%30,%31"
+#define LIST_128   TEN("") TEN("1") TEN("2") TEN("3") TEN("4") TEN("5") "%60,%61,%62,%63"
+#define SUMS_64    D16(0), D16(16)
+#define SUMS_128   SUMS_64, D16(32), D16(48)
+#define FROM_64    "%32,%33"
+#define FROM_128   "%64,%65"
+#if PRECISION == 1
+#define TYPES "k8.f32.tf32.tf32"
+#elif PRECISION == 2
+#define TYPES "k16.f32.bf16.bf16"
+#else
+#define TYPES "k16.f32.f16.f16"
+#endif
+#define WGMMA(n, major)                                                                                           \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n TYPES " {" LIST_##n "}," FROM_##n ",1,1,1" major ";" : SUMS_##n \
+               : "l"(a), "l"(b))
+// The last two: is the factor MN-major? tf32 has none that is.
+#if PRECISION == 1
+#define WGMMA_AS(n, ta, tb) WGMMA(n, "")
+// Four registers of A instead of its descriptor.
+#define OF_64    "{%32,%33,%34,%35},%36"
+#define OF_128   "{%64,%65,%66,%67},%68"
+#define WGMMA_OF(n)                                                                                               \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n TYPES " {" LIST_##n "}," OF_##n ",1,1,1;" : SUMS_##n            \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+INLINE void multiply_of_128(float *d, const uint *a, ulong b) { WGMMA_OF(128); }
+INLINE void multiply_of_64(float *d, const uint *a, ulong b) { WGMMA_OF(64); }
+// Row lane / 4 + 8 (r % 2) and k lane % 4 + 4 (r / 2) of a warp's 16 rows, k from k0 on.
+INLINE void load_fragment(uint *a, __local const uint4 *tile, uint row0, uint k0) {
+  __local const uint *words = (__local const uint *)tile;
+  const uint lane = (uint)get_local_id(0) % 32;
+  UNROLL for (uint r = 0; r < 4; r++) {
+    const uint row = row0 + lane / 4 + r % 2 * 8;
+    a[r] = to_tf32(words[slot_along(k0 + lane % 4 + r / 2 * 4, row / 4) * 4 + row % 4]);
+  }
+}
+#else
+#define WGMMA_AS(n, ta, tb) \
+  if (!ta && tb)            \
+    WGMMA(n, ",0,0");       \
+  else if (!ta)             \
+    WGMMA(n, ",0,1");       \
+  else                      \
+    WGMMA(n, ",1,1")
+#endif
+// Columns [0, n) of 64 rows: the sum of column 8 j + lane % 4 * 2 + c of row warp % 4 * 16 + lane / 4 + 8 r in d[4 j + 2 r + c].
+INLINE void multiply_128(float *d, ulong a, ulong b, const bool ta, const bool tb) { WGMMA_AS(128, ta, tb); }
+INLINE void multiply_64(float *d, ulong a, ulong b, const bool ta, const bool tb) { WGMMA_AS(64, ta, tb); }
+// Sums are not looked at before this.
+INLINE void settle_128(float *d) { asm volatile("" : SUMS_128); }
+INLINE void settle_64(float *d) { asm volatile("" : SUMS_64); }
+// What this work-item brought to local memory is seen by the tensor cores behind the next barrier.
+INLINE void show(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+INLINE void begin(void) { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+INLINE void commit(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// All but the newest `left` steps are done.
+#define FINISH_(left) asm volatile("wgmma.wait_group.sync.aligned " #left ";" ::: "memory")
+#define finish(left)  FINISH_(left)
+INLINE uint multiprocessors(void) {
+  uint n;
+  asm("mov.u32 %0, %%nsmid;" : "=r"(n));
+  return n;
+}
+#else
+INLINE void show(void) {}
+#define finish(left)
+#define settle_128(d)
+#define settle_64(d)
+#if PRECISION == 1
+#define ROUND_A to_tf32
+#else
+#define ROUND_A
+#endif
+INLINE uint factor_at(__local const uint4 *tile, uint row, uint k, const bool by_k) {
+  const uint slot = by_k ? slot_by_k(row, k / PER_SLOT) : slot_along(k, row / PER_SLOT);
+  return ((__local const element *)(tile + slot))[(by_k ? k : row) % PER_SLOT];
+}
+INLINE uint multiprocessors(void) { return 3; }
+#endif
+
+//------------------------ 2. Which tile ----------------------------------------
+// Tiles along m first. Work-groups number i and i + multiprocessors come to the same one, as long as all start at once.
+INLINE uint3 tile_here(void) {
+  const uint gx = (uint)get_num_groups(0), gy = (uint)get_num_groups(1), all = gx * gy * (uint)get_num_groups(2);
+  const uint i = (uint)get_group_id(0) + gx * ((uint)get_group_id(1) + gy * (uint)get_group_id(2));
+  const uint s = multiprocessors(), first = i / (2 * s) * (2 * s), rest = i - first;
+  const uint p = first + 2 * s <= all ? first + rest % s * 2 + rest / s : i;
+  return (uint3)(p / gy % gx, p % gy, p / gy / gx);
+}
+
+//------------------------ 3. Factors on their way ------------------------------
+// A work-item brings the same slots of an operand's stage every step; rows behind the edge are copies of others, as what comes of
+// them is not stored; k behind the end is 0.
+#define MOST_SLOTS 2
+typedef struct source {
+  __global const element *at[MOST_SLOTS];
+  uint slot[MOST_SLOTS], k[MOST_SLOTS];  // where to, and k within the step
+} source;
+
+INLINE void source_of(source *s, __global const element *from, uint row0, uint rows, uint k0, uint ld, const uint size,
+                      const bool by_k) {
+  UNROLL for (uint u = 0; u < size / 64; u++) {
+    const uint i = (uint)get_local_id(0) + THREADS * u, per_row = by_k ? STEP_SLOTS : size / PER_SLOT;
+    const uint line = i / per_row, chunk = i % per_row;
+    const uint row = by_k ? min(row0 + line, rows - 1) : min(row0 + chunk * PER_SLOT, (rows - 1) & ~(uint)(PER_SLOT - 1));
+    s->k[u] = by_k ? chunk * PER_SLOT : line;
+    s->slot[u] = by_k ? slot_by_k(line, chunk) : slot_along(line, chunk);
+    s->at[u] = from + (by_k ? (ulong)row * ld + k0 + s->k[u] : (ulong)(k0 + line) * ld + row);
+  }
+}
+INLINE void bring(copies *q, __local uint4 *to, source *s, uint left, uint ld, const uint size, const bool by_k) {
+  UNROLL for (uint u = 0; u < size / 64; u++) {
+    if (left >= STEP_K) {
+      copy_in_shared(q, to + s->slot[u], s->at[u], 16);
+    } else {
+      const uint n = s->k[u] < left ? (by_k ? min(left - s->k[u], (uint)PER_SLOT) : PER_SLOT) : 0;
+      copy_in_shared(q, to + s->slot[u], s->at[u], n * (uint)sizeof(element));
+    }
+    s->at[u] += by_k ? STEP_K : (ulong)STEP_K * ld;
+  }
+}
+
+#if PRECISION == 1
+// What this work-item brought has arrived: round it where it lies.
+INLINE void round_own(__local uint4 *tile, const source *s, const uint size) {
+  UNROLL for (uint u = 0; u < size / 64; u++) {
+    const uint4 x = tile[s->slot[u]];
+    tile[s->slot[u]] = (uint4)(to_tf32(x.x), to_tf32(x.y), to_tf32(x.z), to_tf32(x.w));
+  }
+}
+#endif
+
+//------------------------ 4. Products ------------------------------------------
+#define TILE_N       128
+#define MULTIPLY     multiply_128
+#define MULTIPLY_OF  multiply_of_128
+#define SETTLE       settle_128
+#define NAME(x)      x##_128x128
+#include "cl/gemm_nv_wgmma_tile.h"
+
+#define TILE_N       64
+#define MULTIPLY     multiply_64
+#define MULTIPLY_OF  multiply_of_64
+#define SETTLE       settle_64
+#define NAME(x)      x##_128x64
+#include "cl/gemm_nv_wgmma_tile.h"

@@ -1,0 +1,32 @@
+# The worked example of envs/README.md as files, for the test that builds and steps it: the text between ``` and ```, nothing else.
+#   cmake -DREADME=envs/README.md -DREGISTRY=envs/registry.c -DOUT=FOLDER -P cmake/example.cmake
+file(READ "${README}" readme)
+file(READ "${REGISTRY}" registry)
+
+# extract(OUT_VARIABLE LANGUAGE BEGINNING): the block of that language whose text begins so.
+function(extract out language beginning)
+  set(fence "```${language}\n")
+  string(FIND "${readme}" "${fence}${beginning}" begin)
+  if(begin LESS 0)
+    message(FATAL_ERROR "${README} has no ${language} block that begins with '${beginning}'")
+  endif()
+  string(LENGTH "${fence}" skip)
+  math(EXPR begin "${begin} + ${skip}")
+  string(SUBSTRING "${readme}" ${begin} -1 rest)
+  string(FIND "${rest}" "```" end)
+  string(SUBSTRING "${rest}" 0 ${end} text)
+  set(${out} "${text}" PARENT_SCOPE)
+endfunction()
+
+extract(xml xml "<!-- mine/puck.xml")
+extract(source c "// envs/mine/puck.c")
+extract(line c "  X(brc_env_mine_puck)")
+file(WRITE "${OUT}/assets/mine/puck.xml" "${xml}")
+file(WRITE "${OUT}/puck.c" "${source}")
+set(before "  X(brc_env_probe)")
+string(FIND "${registry}" "${before}" at)
+if(at LESS 0)
+  message(FATAL_ERROR "${REGISTRY} has no line '${before}'")
+endif()
+string(REPLACE "${before}" "${line}${before}" registry "${registry}")
+file(WRITE "${OUT}/registry.c" "${registry}")

@@ -1,0 +1,142 @@
+// NVIDIA's tensor cores, emulated on OpenCL devices that have none: the check of products, what it refuses, its memory, and updates.
+#include "check.h"
+#include "testing.h"
+#ifdef BRC_HAVE_OPENCL
+#include "backends/opencl/opencl.h"
+#include "backends/product_check.h"
+#include "train/train.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static brc_device *device_of(const char *provider, const char *cache) {
+  brc_device *d;
+  check_ok(brc_backend_opencl.open(&d, 0, &(brc_device_options){.gemm = provider, .cache_dir = cache}));
+  return d;
+}
+static const struct ocl_mma *mma_of(const brc_device *d) { return &((const ocl_device *)d)->mma; }
+
+enum { ALL = (1u << BRC_PRECISION_COUNT) - 1, FP32 = 1u << BRC_FP32 };
+
+// A device's first opening checks every tile, layout and precision; the next takes the verdict, and builds nothing until it is used.
+// Elsewhere, and without asking for it, there is no such provider.
+static void test_trust(void **state) {
+  (void)state;
+  const char *cache = check_path("cache");
+  brc_device *d = device_of("mma", cache);
+  assert_string_equal(d->info.note, "");
+  assert_int_equal(d->info.precisions, ALL);
+  brc_device_close(d);
+  d = device_of("mma", cache);
+  assert_int_equal(d->info.precisions, ALL);
+  assert_null(mma_of(d)->programs[0][BRC_BF16]);
+  brc_device_close(d);
+  unsetenv("BRC_EMULATE_MMA");
+  check_fails(BRC_E_NOT_FOUND, "GEMM provider 'mma' cannot run",
+              brc_backend_opencl.open(&d, 0, &(brc_device_options){.gemm = "mma", .cache_dir = cache}));
+  setenv("BRC_EMULATE_MMA", "1", 1);
+}
+
+// Wrong products are refused by name, what is left goes on, and the refusal is remembered.
+static void test_refused(void **state) {
+  (void)state;
+  setenv("BRC_EMULATE_MMA", "wrong", 1);
+  for (int again = 0; again < 2; again++) {
+    brc_device *d = device_of("mma", check_path("cache"));
+    printf("  %s\n", d->info.note);
+    assert_int_equal(d->info.precisions, FP32);
+    assert_non_null(strstr(d->info.note, "mma refused for tf32: nn "));
+    assert_non_null(strstr(d->info.note, "mma refused for bf16: "));
+    check_ok(brc_check_products(d, BRC_FP32, 40, 50, 60, 2));
+    check_fails(BRC_E_UNSUPPORTED, "has no products in bf16", brc_check_products(d, BRC_BF16, 40, 50, 60, 2));
+    brc_device_close(d);
+  }
+  setenv("BRC_EMULATE_MMA", "1", 1);
+}
+
+// Shapes by the table's own choice of tiles and parts of k, one after the other on one device.
+static void test_shapes(void **state) {
+  (void)state;
+  static const uint32_t shapes[][3] = {{1, 1, 1},      {3, 130, 1},   {129, 2, 31},
+                                       {1, 101, 1500}, {64, 64, 512}, {200, 70, 33}};
+  brc_device *d = device_of("mma", check_path("cache"));
+  for (size_t i = 0; i < BRC_COUNT(shapes); i++)
+    for (int p = BRC_FP32; p < BRC_PRECISION_COUNT; p++)
+      check_ok(brc_check_products(d, (brc_precision)p, shapes[i][0], shapes[i][1], shapes[i][2], 1 + i % 3));
+  brc_device_close(d);
+}
+
+// Parameters of a network after some updates: the actor's step reads the critic that its own update has just changed, so copies of
+// factors that outlived their source would show.
+static double *parameters_after(const char *provider, brc_precision precision, const brc_agent_config *c,
+                                const char *name, uint64_t *count) {
+  if (!strcmp(provider, "tiled")) setenv("BRC_EMULATE_PRECISION", "1", 1);
+  brc_device *d = device_of(provider, check_path("cache"));
+  brc_agent *a;
+  brc_batch b;
+  check_ok(brc_agent_create(&a, c, d, (brc_agent_flags){.precision = precision}));
+  check_ok(brc_agent_init(a));
+  check_ok(brc_batch_create(a, (uint32_t)c->batch, &b));
+  testing_reseed(7);
+  for (uint64_t j = 0; j < b.elements; j++) b.block[j] = (float)testing_normal();
+  for (uint32_t j = 0; j < b.rows; j++) {
+    b.task[j] = (int32_t)(j % 2), b.mask[j] = 1;
+    if (b.reward64) b.reward64[j] = b.reward[j];
+  }
+  check_ok(brc_agent_write_batch(a, &b, false));
+  for (int i = 0; i < 3; i++) check_ok(brc_agent_update(a));
+  check_ok(brc_agent_read(a, name, NULL, count));
+  double *out = malloc(*count * sizeof *out);
+  check_ok(brc_agent_read(a, name, out, count));
+  brc_batch_free(&b);
+  brc_agent_free(a);
+  brc_device_close(d);
+  unsetenv("BRC_EMULATE_PRECISION");
+  return out;
+}
+
+// Against the tiled kernel, which rounds the same factors in software where they lie. A gradient's sums differ in the last bits, a factor
+// near a tie is then rounded either way, and AdamW makes the learning rate (3e-4) of what is noise: the mean square tells.
+static void test_updates(void **state) {
+  (void)state;
+  brc_agent_config c = {.seed = 1};
+  brc_option_set set = {.tables = {{brc_agent_options, brc_agent_option_count, &c, ""}}, .count = 1};
+  brc_options_default(&set);
+  c.tasks = 2, c.obs_dim = 7, c.action_dim = 3, c.width = 40, c.actor_width = 24, c.batch = 48;
+  static const char *const names[] = {"critic/block0/dense1/kernel", "critic/output/kernel",
+                                      "actor/input/kernel"};
+  for (int p = BRC_TF32; p < BRC_PRECISION_COUNT; p++)
+    for (size_t i = 0; i < BRC_COUNT(names); i++) {
+      uint64_t n;
+      double *want = parameters_after("tiled", (brc_precision)p, &c, names[i], &n);
+      double *got = parameters_after("mma", (brc_precision)p, &c, names[i], &n);
+      double *fp32 = parameters_after("tiled", BRC_FP32, &c, names[i], &n);
+      const double error = testing_compare(got, want, n, 0).rms, effect = testing_compare(fp32, want, n, 0).rms;
+      printf("  %s, %s: %.1e from tiled, which is %.1e from fp32\n", brc_precision_names[p], names[i], error,
+             effect);
+      assert_true(error < effect / 2);
+      free(want), free(got), free(fp32);
+    }
+}
+
+int main(void) {
+  size_t count = 0;
+  brc_device_info info[8];
+  unsetenv("BRC_EMULATE_PRECISION");
+  unsetenv("BRC_EMULATE_MMA");
+  if (brc_backend_opencl.list(info, BRC_COUNT(info), &count) || !count || !info[0].is_cpu) {
+    testing_skip("NVIDIA's tensor cores, emulated: no OpenCL device that is a CPU");
+    return testing_finish(0);
+  }
+  setenv("BRC_EMULATE_MMA", "1", 1);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_trust), cmocka_unit_test(test_refused),
+                                     cmocka_unit_test(test_shapes), cmocka_unit_test(test_updates)};
+  return testing_finish(cmocka_run_group_tests_name("mma", tests, NULL, NULL));
+}
+#else
+int main(void) {
+  testing_skip("NVIDIA's tensor cores, emulated: this build has no OpenCL");
+  return testing_finish(0);
+}
+#endif
