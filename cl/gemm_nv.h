@@ -23,11 +23,6 @@ INLINE void copy_in(copies *q, __local uint4 *to, __global const element *from, 
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
                : "memory");
 }
-// Likewise through the first-level cache, where another work-group may want the same.
-INLINE void copy_in_shared(copies *q, __local uint4 *to, __global const element *from, uint bytes) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
-               : "memory");
-}
 // The copies since the last commit are a group; wait until at most `left` groups are under way.
 INLINE void copy_commit(copies *q) { asm volatile("cp.async.commit_group;" ::: "memory"); }
 #define COPY_WAIT_(left)    asm volatile("cp.async.wait_group " #left ";" ::: "memory")
@@ -62,7 +57,6 @@ INLINE void copy_wait(copies *q, uint left) {
       for (uint j = 0; j < 8; j++) q->to[g][i][j] = 2 * j < q->bytes[g][i] ? q->from[g][i][j] : (ushort)0;
 }
 
-#define copy_in_shared copy_in
 INLINE uint to_tf32(uint x) { return (x & 0x7f800000) == 0x7f800000 ? x : (x + 0x1000) & 0xffffe000; }
 #endif
 

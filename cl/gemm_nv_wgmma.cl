@@ -6,9 +6,9 @@
 // there, or in local memory by whoever brought it.
 //
 // NVIDIA's OpenCL compiler takes no sm_90a: tools/build_ptx makes cl/prebuilt/ of this file, which the driver loads as a binary. What
-// bounds a product here is the second-level cache (5.9 TB/s were seen on an H200, about 1 us after asking): OpenCL ends local memory at
-// 48 KiB per work-group, so tiles are small, and two work-groups share a multiprocessor to have enough on the way; they are a pair that
-// reads the same columns of B, the second through the first-level cache.
+// bounds a product here is the way from the second-level cache (6 to 8 TB/s on an H200, about 1 us after asking): OpenCL ends local memory at
+// 48 KiB per work-group, so tiles are small, and two work-groups share a multiprocessor to have enough on the way. Copies pass by the
+// first-level cache: through it, though two work-groups could share there, was 20 % slower.
 #define STEP_SLOTS 4
 #define STAGES     3
 #define TILE_M     128
@@ -91,11 +91,6 @@ INLINE void commit(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "
 // All but the newest `left` steps are done.
 #define FINISH_(left) asm volatile("wgmma.wait_group.sync.aligned " #left ";" ::: "memory")
 #define finish(left)  FINISH_(left)
-INLINE uint multiprocessors(void) {
-  uint n;
-  asm("mov.u32 %0, %%nsmid;" : "=r"(n));
-  return n;
-}
 #else
 INLINE void show(void) {}
 #define finish(left)
@@ -110,17 +105,14 @@ INLINE uint factor_at(__local const uint4 *tile, uint row, uint k, const bool by
   const uint slot = by_k ? slot_by_k(row, k / PER_SLOT) : slot_along(k, row / PER_SLOT);
   return ((__local const element *)(tile + slot))[(by_k ? k : row) % PER_SLOT];
 }
-INLINE uint multiprocessors(void) { return 3; }
 #endif
 
 //------------------------ 2. Which tile ----------------------------------------
-// Tiles along m first. Work-groups number i and i + multiprocessors come to the same one, as long as all start at once.
+// Tiles along m first: work-groups that run side by side share columns of B.
 INLINE uint3 tile_here(void) {
-  const uint gx = (uint)get_num_groups(0), gy = (uint)get_num_groups(1), all = gx * gy * (uint)get_num_groups(2);
+  const uint gx = (uint)get_num_groups(0), gy = (uint)get_num_groups(1);
   const uint i = (uint)get_group_id(0) + gx * ((uint)get_group_id(1) + gy * (uint)get_group_id(2));
-  const uint s = multiprocessors(), first = i / (2 * s) * (2 * s), rest = i - first;
-  const uint p = first + 2 * s <= all ? first + rest % s * 2 + rest / s : i;
-  return (uint3)(p / gy % gx, p % gy, p / gy / gx);
+  return (uint3)(i / gy % gx, i % gy, i / gy / gx);
 }
 
 //------------------------ 3. Factors on their way ------------------------------
@@ -146,10 +138,10 @@ INLINE void source_of(source *s, __global const element *from, uint row0, uint r
 INLINE void bring(copies *q, __local uint4 *to, source *s, uint left, uint ld, const uint size, const bool by_k) {
   UNROLL for (uint u = 0; u < size / 64; u++) {
     if (left >= STEP_K) {
-      copy_in_shared(q, to + s->slot[u], s->at[u], 16);
+      copy_in(q, to + s->slot[u], s->at[u], 16);
     } else {
       const uint n = s->k[u] < left ? (by_k ? min(left - s->k[u], (uint)PER_SLOT) : PER_SLOT) : 0;
-      copy_in_shared(q, to + s->slot[u], s->at[u], n * (uint)sizeof(element));
+      copy_in(q, to + s->slot[u], s->at[u], n * (uint)sizeof(element));
     }
     s->at[u] += by_k ? STEP_K : (ulong)STEP_K * ld;
   }

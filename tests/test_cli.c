@@ -521,7 +521,8 @@ static void test_bench_env(void **state) {
     assert_true((share == NULL) ==
                 !strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(task, "task")), "probe-action"));
     if (!share) continue;
-    assert_true(share->valuedouble > 0.5 && share->valuedouble < 1.5);
+    // Two measurements of 20 ms; on a busy machine either may be interrupted for longer than that.
+    assert_true(share->valuedouble > 0.05 && share->valuedouble < 20);
     assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(task, "mj_steps_per_step")) >= 2);
   }
   static const char *const keys[] = {"environments", "threads", "steps_per_s", "steps_per_s_one_thread",
