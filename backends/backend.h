@@ -2,6 +2,7 @@
 // A new backend is one folder and one line in backends/backend.c.
 #ifndef BRC_BACKEND_H
 #define BRC_BACKEND_H
+#include "backends/choices.h"
 #include "graph/graph.h"
 
 //------------------------ 1. Devices ------------------------------------------
@@ -34,7 +35,11 @@ typedef struct brc_backend brc_backend;
 typedef struct brc_device {
   const brc_backend *backend;
   brc_device_info info;
-  char why[640];  // why this one was chosen, by whoever chose; empty: it was asked for
+  char why[640];       // why this one was chosen, by whoever chose; empty: it was asked for
+  uint64_t allocated;  // bytes that buffers and compiled programs hold now, slack not counted
+  const brc_choices
+      *choices;  // which provider computes which product; borrowed, NULL: the backend's own rules.
+                 // Consulted by compile, so that it can be set on an open device
 } brc_device;
 typedef struct brc_buffer brc_buffer;  // opaque, per backend
 typedef struct brc_exec brc_exec;      // a compiled program, opaque, per backend
@@ -75,6 +80,13 @@ struct brc_backend {
   brc_status (*read_arena)(brc_device *d, brc_exec *e, uint64_t offset, uint64_t elements, void *data);
   // Names of the GEMM providers that can run on the device, NULL-terminated.
   const char *const *(*gemm_providers)(brc_device *d);
+  // What a choice for a product (choices.h) can be on the device: up to `max` texts "PROVIDER" or "PROVIDER/TILE", the number
+  // returned; whether each takes a given product shows when it is compiled. NULL: the backend makes no use of choices.
+  size_t (*gemm_candidates)(brc_device *d, char (*out)[BRC_CHOICE_TEXT], size_t max);
+  // Hash of the kernels' sources in this build; 0: none that choices depend on.
+  uint64_t (*kernels_hash)(void);
+  // Commands that one run hands to the device.
+  uint32_t (*commands)(const brc_exec *e);
 };
 
 extern const brc_backend brc_backend_host, brc_backend_opencl, brc_backend_vulkan;

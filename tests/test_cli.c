@@ -497,6 +497,92 @@ static void test_tasks(void **state) {
   cJSON_Delete(o);
 }
 
+//------------------------ Measurements --------------------------------------------
+static double number_of(const cJSON *o, const char *key) {
+  const cJSON *x = cJSON_GetObjectItem(o, key);
+  if (!cJSON_IsNumber(x)) fail_msg("%s is missing", key);
+  return x->valuedouble;
+}
+
+static cJSON *plan_of(const char *options) {
+  run_brc(&r, NULL, "bench update --memory --json %s", options);
+  if (r.status) fail_msg("%s", r.err);
+  return parse_line(r.out);
+}
+
+// The largest networks that are promised to fit, planned without allocating; the replay stays on the host.
+static void test_memory_plan(void **state) {
+  (void)state;
+  static const struct { double width, most; } promised[] = {{8192, 16e9}, {16384, 80e9}};
+  for (size_t i = 0; i < BRC_COUNT(promised); i++) {
+    const double w = promised[i].width, inputs = 223 + 38 + 32, atoms = 101, tasks = 4;
+    char options[96];
+    snprintf(options, sizeof options, "--width %.0f --batch 1024 --precision bf16", w);
+    cJSON *plan = plan_of(options);
+    // Two members: first layer, two blocks of two, output; a LayerNorm's scale and bias behind all but the output.
+    const double critic = 2 * ((inputs + 3) * w + 4 * (w + 3) * w + (w + 1) * atoms) + tasks * 32;
+    assert_true(number_of(cJSON_GetObjectItem(plan, "critic"), "count") == critic);
+    // Parameters, gradient, two moments, target; rows and tensors are padded to 64 and 512 bytes.
+    const double state_bytes = number_of(plan, "state_bytes"), copies = number_of(plan, "copies_bytes_at_most");
+    assert_true(state_bytes >= 5 * 4 * critic && state_bytes < 1.01 * 5 * 4 * critic);
+    assert_true(copies >= 2 * 2 * critic);
+    const double all = number_of(plan, "total_bytes") + copies;
+    if (all > promised[i].most) fail_msg("W %.0f takes %.2f GB", w, all * 1e-9);
+    assert_true(number_of(plan, "total_bytes") < state_bytes + 0.2 * promised[i].most);
+    cJSON_Delete(plan);
+  }
+}
+
+// What the plan says is what a device then holds.
+static void test_memory_held(void **state) {
+  (void)state;
+  static const char line[] = "--backend host --width 256 --batch 512 --tasks 2 --obs 31 --act 7";
+  cJSON *plan = plan_of(line);
+  run_brc(&r, NULL, "bench update --json --reps 1 %s", line);
+  if (r.status) fail_msg("%s", r.err);
+  cJSON *o = parse_line(r.out);
+  const double planned = number_of(plan, "state_bytes") + number_of(plan, "activation_bytes") +
+                         number_of(plan, "batch_bytes"),
+               held = number_of(o, "device_bytes");
+  // Between them: activations that the host keeps block by block in its threads' scratch instead, and that scratch.
+  if (!(held > 0.75 * planned && held < 1.25 * planned))
+    fail_msg("planned %.0f bytes, held %.0f", planned, held);
+  cJSON_Delete(o);
+  cJSON_Delete(plan);
+}
+
+static void test_bench_compare(void **state) {
+  (void)state;
+  static const char line[] = "--backend host --width 32 --actor-width 16 --batch 16 --tasks 2 --obs 7 --act 3";
+  char path[4096];
+  snprintf(path, sizeof path, "%s", check_path("former.json"));
+  run_brc(&r, NULL, "bench op adamw norm --json %s", line);
+  if (r.status) fail_msg("%s", r.err);
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  fputs(r.out, f);
+  fclose(f);
+  cJSON *o = parse_line(r.out);
+  const int rows = cJSON_GetArraySize(cJSON_GetObjectItem(o, "rows"));
+  const cJSON *row;
+  cJSON_ArrayForEach(row, cJSON_GetObjectItem(o, "rows"))
+      assert_true(number_of(row, "ms") > 0 && number_of(row, "fraction") > 0);
+  assert_true(rows >= 5 && number_of(cJSON_GetObjectItem(o, "roofline"), "copy_gbytes_per_s") > 0);
+  cJSON_Delete(o);
+  // Every row finds itself again.
+  run_brc(&r, NULL, "bench op adamw norm --json --compare %s %s", path, line);
+  if (r.status) fail_msg("%s", r.err);
+  o = parse_line(r.out);
+  const cJSON *compared = cJSON_GetObjectItem(cJSON_GetObjectItem(o, "compare"), "rows");
+  assert_int_equal(cJSON_GetArraySize(compared), rows);
+  cJSON_ArrayForEach(row, compared) assert_true(number_of(row, "ratio") > 0);
+  cJSON_Delete(o);
+  run_brc(&r, NULL, "bench update --json --reps 1 --compare %s %s", path, line);
+  assert_int_equal(r.status, 1);
+  if (!strstr(r.err, "is a report of bench op")) fail_msg("%s", r.err);
+  expect(2, "did you mean 'adamw'? src", "bench op adamq");
+}
+
 // The command itself fails if a task's mj_step calls alone end in another state than the task.
 static void test_bench_env(void **state) {
   (void)state;
@@ -777,6 +863,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_man_page),
                                      cmocka_unit_test(test_tasks),
                                      cmocka_unit_test(test_bench_env),
+                                     cmocka_unit_test(test_memory_plan),
+                                     cmocka_unit_test(test_memory_held),
+                                     cmocka_unit_test(test_bench_compare),
                                      cmocka_unit_test(test_assets_listed),
                                      cmocka_unit_test(test_assets_fetch),
                                      cmocka_unit_test(test_assets_fetch_fails),

@@ -64,7 +64,6 @@ struct brc_buffer {
 float *host_buffer_data(const brc_buffer *b) { return b->memory.data; }
 
 static brc_status host_alloc(brc_device *d, const char *name, uint64_t elements, brc_buffer **out) {
-  (void)d;
   brc_buffer *b = calloc(1, sizeof *b);
   *out = NULL;
   if (!b) return brc_fail(BRC_E_NOMEM, "no memory for buffer '%s'", name);
@@ -74,13 +73,14 @@ static brc_status host_alloc(brc_device *d, const char *name, uint64_t elements,
     free(b);
     return st;
   }
+  d->allocated += elements * sizeof(float);
   *out = b;
   return BRC_OK;
 }
 
 static void host_release(brc_device *d, brc_buffer *b) {
-  (void)d;
   if (!b) return;
+  d->allocated -= b->elements * sizeof(float);
   memory_release(&b->memory);
   free(b);
 }
@@ -235,6 +235,7 @@ struct brc_exec {
   host_device *device;
   host_schedule schedule;
   memory arena, blocks;  // blocks: scratch and block-local activations of every thread
+  uint64_t elements;     // of both
   worker *workers;
   int threads;
   bool profiling;
@@ -269,8 +270,8 @@ static void bind_step(const brc_exec *x, const host_step *s, worker_step *w, flo
 }
 
 static void host_exec_free(brc_device *d, brc_exec *x) {
-  (void)d;
   if (!x) return;
+  d->allocated -= x->elements * sizeof(float);
   for (int t = 0; x->workers && t < x->threads; t++) {
     free(x->workers[t].steps);
     free(x->workers[t].seconds);
@@ -308,6 +309,8 @@ static brc_status host_compile(brc_device *base, const brc_program *p, brc_exec 
   if (!st) st = memory_take(&x->arena, s->arena_elements, p->name);
   if (!st) st = memory_take(&x->blocks, per_thread * (uint64_t)x->threads, p->name);
   if (st) goto fail;
+  x->elements = s->arena_elements + per_thread * (uint64_t)x->threads;
+  base->allocated += x->elements * sizeof(float);
   x->workers = calloc((size_t)x->threads, sizeof *x->workers);
   x->seconds = calloc(steps, sizeof *x->seconds);
   if (!x->workers || !x->seconds) goto nomem;
@@ -459,6 +462,8 @@ void brc_host_normal(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1
   }
 }
 
+static uint32_t host_commands(const brc_exec *x) { return (uint32_t)x->schedule.step_count; }
+
 const brc_backend brc_backend_host = {.name = "host",
                                       .list = host_list,
                                       .open = host_open,
@@ -475,4 +480,5 @@ const brc_backend brc_backend_host = {.name = "host",
                                       .profile = host_profile,
                                       .profile_read = host_profile_read,
                                       .read_arena = host_read_arena,
-                                      .gemm_providers = host_gemm_providers};
+                                      .gemm_providers = host_gemm_providers,
+                                      .commands = host_commands};

@@ -40,17 +40,24 @@ static bool tiled_device(const ocl_device *d) {
   return true;
 }
 
+static const char *const *tiled_tiles(const ocl_device *d) {
+  static const char *const names[] = {"128x128", "64x64", NULL};
+  return d->class == OCL_CPU ? NULL : names;
+}
+
 static brc_status tiled_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   static const char *const names[2][3] = {{"gemm_nn", "gemm_nt", "gemm_tn"},
                                           {"gemm_nn_large", "gemm_nt_large", "gemm_tn_large"}};
   const bool cpu = x->device->class == OCL_CPU;
   size_t tile_m = 64, tile_n = 64;
-  bool large = false;
+  // The large tiles where there are enough of them for all compute units.
+  const bool large =
+      !cpu && (g->tile ? g->tile == 1
+                       : up(g->p.m, 128) * up(g->p.n, 128) * g->p.batch >= x->device->base.info.compute_units);
   if (cpu) {
     tile_m = g->tb ? 4 : 8;
     tile_n = g->tb ? 4 : 32;
-  } else if (up(g->p.m, 128) * up(g->p.n, 128) * g->p.batch >= x->device->base.info.compute_units) {
-    large = true;  // enough of the large tiles for all compute units
+  } else if (large) {
     tile_m = tile_n = 128;
   }
   ocl_call c = gemm_call(g, names[large][g->tb ? 1 : g->ta ? 2 : 0]);
@@ -168,8 +175,7 @@ static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
 
 //------------------------ 3. CLBlast -------------------------------------------
 static bool clblast_takes(const ocl_device *d, const ocl_gemm *g) {
-  (void)d;
-  return g->p.precision == BRC_FP32;
+  return g->p.precision == BRC_FP32 && !d->shared;  // waits for nothing that is not in order before it
 }
 
 #ifdef BRC_HAVE_CLBLAST
@@ -256,10 +262,10 @@ static brc_status clblast_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) 
 #endif
 
 //------------------------ 4. The table -----------------------------------------
-static const ocl_gemm_provider tiled = {"tiled", tiled_device, takes_emulated, tiled_add};
-static const ocl_gemm_provider native = {"native", native_device, native_takes, native_add};
-static const ocl_gemm_provider mma = {"mma", ocl_mma_device, ocl_mma_takes, ocl_mma_add};
-static const ocl_gemm_provider blast = {"clblast", clblast_device, clblast_takes, clblast_add};
+static const ocl_gemm_provider tiled = {"tiled", tiled_device, takes_emulated, tiled_add, tiled_tiles};
+static const ocl_gemm_provider native = {"native", native_device, native_takes, native_add, NULL};
+static const ocl_gemm_provider mma = {"mma", ocl_mma_device, ocl_mma_takes, ocl_mma_add, ocl_mma_tiles};
+static const ocl_gemm_provider blast = {"clblast", clblast_device, clblast_takes, clblast_add, NULL};
 
 // Which to try, in order, per class of device.
 static const ocl_gemm_provider *const order[][OCL_MAX_PROVIDERS] = {
@@ -323,8 +329,28 @@ void ocl_gemm_trust(ocl_device *d, unsigned precisions) {
   d->base.info.precisions = precisions_of(d);
 }
 
+size_t ocl_gemm_candidates(brc_device *base, char (*out)[BRC_CHOICE_TEXT], size_t max) {
+  const ocl_device *d = (const ocl_device *)base;
+  size_t n = 0;
+  for (const ocl_gemm_provider *const *p = d->providers; *p; p++)
+    n = brc_choice_list(out, max, n, (*p)->name, (*p)->tiles ? (*p)->tiles(d) : NULL);
+  return n;
+}
+
+// By the device's table of choices.
+static brc_status add_chosen(brc_exec *x, const brc_op *op, const ocl_gemm *g, const char *choice) {
+  const ocl_device *d = x->device;
+  ocl_gemm h = *g;
+  for (const ocl_gemm_provider *const *p = d->providers; *p; p++)
+    if (brc_choice_is(choice, (*p)->name, (*p)->tiles ? (*p)->tiles(d) : NULL, &h.tile) && (*p)->takes(d, &h))
+      return (*p)->add(x, op, &h);
+  return brc_choice_missing(op, choice, &d->base.info);
+}
+
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   const ocl_device *d = x->device;
+  const char *choice = brc_choices_find(d->base.choices, op);
+  if (choice) return add_chosen(x, op, g, choice);
   const ocl_gemm_provider *const *p = d->providers;
   while (*p && !(*p)->takes(d, g)) p++;
   if (*p) return (*p)->add(x, op, g);

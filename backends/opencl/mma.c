@@ -31,10 +31,6 @@ bool ocl_mma_device(const ocl_device *d) {
   return ocl_unit_find(d, &u);
 }
 
-bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) {
-  return d->mma.trusted[UNIT] >> g->p.precision & 1;
-}
-
 // Hopper's instructions are of no other generation. Its compiler does not know them. Factors are cast and parts added by the unit's.
 static const ocl_unit wgmma = {
     "wgmma", "cl/gemm_nv_wgmma.cl", "", "", 1u << BRC_TF32 | 1u << BRC_BF16 | 1u << BRC_FP16, 256, 9};
@@ -78,6 +74,18 @@ static const struct mma_tile {
              {UNIT, 128, 128, 100, {"mma_nn_128x128", "mma_nt_128x128", "mma_tn_128x128"}},
              {UNIT, 128, 64, 100, {"mma_nn_128x64", "mma_nt_128x64", "mma_tn_128x64"}},
              {UNIT, 64, 64, 0, {"mma_nn_64x64", "mma_nt_64x64", "mma_tn_64x64"}}};
+// A tile is named as its nn kernel.
+const char *const *ocl_mma_tiles(const ocl_device *d) {
+  static const char *names[BRC_COUNT(tiles) + 1];
+  for (size_t i = 0; i < BRC_COUNT(tiles); i++) names[i] = tiles[i].kernels[0];
+  (void)d;
+  return names;
+}
+
+bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) {
+  return d->mma.trusted[g->tile ? tiles[g->tile - 1].family : UNIT] >> g->p.precision & 1;
+}
+
 enum { THREADS = 128 /* of copies and sums */, SPLIT_MOST = 16, SPLIT_LEAST_K = 256 };
 
 static size_t tiles_of(const struct mma_tile *t, const ocl_gemm *g) {
@@ -91,6 +99,7 @@ static bool tile_takes(const ocl_device *d, const struct mma_tile *t, const ocl_
 
 static const struct mma_tile *tile_of(const ocl_device *d, const ocl_gemm *g) {
   if (d->mma.forced_tile) return &tiles[d->mma.forced_tile - 1];
+  if (g->tile) return &tiles[g->tile - 1];
   const struct mma_tile *t = tiles, *last = tiles + BRC_COUNT(tiles) - 1;
   while (t < last && !tile_takes(d, t, g)) t++;
   return t;

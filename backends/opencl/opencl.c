@@ -54,7 +54,11 @@ brc_status ocl_buffer_create(ocl_device *d, const char *what, uint64_t elements,
   // Many drivers allocate at the first use only.
   if (out->mem) code = fill_zero(d, out->mem, bytes);
   if (out->mem && code == CL_SUCCESS) code = ocl.clFinish(d->queue);
-  if (out->mem && code == CL_SUCCESS) return BRC_OK;
+  if (out->mem && code == CL_SUCCESS) {
+    out->counted = &d->base.allocated;
+    *out->counted += elements * 4;
+    return BRC_OK;
+  }
   ocl_buffer_destroy(out);
   return no_memory(d, what, bytes, code);
 }
@@ -62,6 +66,8 @@ brc_status ocl_buffer_create(ocl_device *d, const char *what, uint64_t elements,
 void ocl_buffer_destroy(brc_buffer *b) {
   if (b->mem) ocl.clReleaseMemObject(b->mem);
   free(b->host);
+  if (b->counted) *b->counted -= b->elements * 4;
+  b->counted = NULL;
   b->mem = NULL;
   b->host = NULL;
 }
@@ -438,6 +444,8 @@ static brc_status cl_read_arena(brc_device *d, brc_exec *x, uint64_t offset, uin
 
 static const char *const *cl_gemm_providers(brc_device *d) { return device_of(d)->provider_names; }
 
+static uint32_t cl_commands(const brc_exec *x) { return (uint32_t)x->step_count; }
+
 const brc_backend brc_backend_opencl = {
     .name = "opencl",
     .wide = false,
@@ -457,5 +465,8 @@ const brc_backend brc_backend_opencl = {
     .profile_read = cl_profile_read,
     .read_arena = cl_read_arena,
     .gemm_providers = cl_gemm_providers,
+    .gemm_candidates = ocl_gemm_candidates,
+    .kernels_hash = ocl_kernels_hash,
+    .commands = cl_commands,
 };
 #endif

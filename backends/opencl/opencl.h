@@ -75,6 +75,7 @@ struct brc_buffer {
   cl_mem mem;
   float *host;  // NULL on other devices
   uint64_t elements;
+  uint64_t *counted;  // the device's `allocated`, while this is in it
 };
 // A zero-filled buffer with slack behind it. `what` is for the message.
 brc_status ocl_buffer_create(ocl_device *d, const char *what, uint64_t elements, brc_buffer *out);
@@ -132,6 +133,8 @@ brc_status ocl_program_prebuilt(ocl_device *d, const char *file, cl_program *out
 // frees. Needs no device.
 brc_status ocl_program_text(const char *const *files, size_t count, const char *more, char *options,
                             size_t options_bytes, char **source);
+// Hash of all kernels' sources in this build.
+uint64_t ocl_kernels_hash(void);
 struct brc_cache;
 // A key of the device, the driver, and the program as it would be made; d need not be open.
 brc_status ocl_cache_begin(struct brc_cache *c, const ocl_device *d, const char *const *files, size_t count,
@@ -230,6 +233,7 @@ typedef struct ocl_gemm {
   const brc_tensor *a, *b, *bias, *c;  // bias may be NULL
   bool ta, tb;
   struct brc_gemm_params32 p;
+  uint32_t tile;  // 1 + its number among the provider's tiles, as chosen; 0: the provider's own rule
 } ocl_gemm;
 
 struct ocl_gemm_provider {
@@ -237,6 +241,8 @@ struct ocl_gemm_provider {
   bool (*device)(const ocl_device *d);                    // can it run there? (needs class, id and info only)
   bool (*takes)(const ocl_device *d, const ocl_gemm *g);  // and this product?
   brc_status (*add)(brc_exec *x, const brc_op *op, const ocl_gemm *g);
+  const char *const *(*tiles)(
+      const ocl_device *d);  // names of its tiles there, NULL-terminated; NULL: nothing to choose
 };
 // Fill d's providers: the static table's order for its class, or only `forced` (NULL: not) and what float32 products need
 // beside it. E_NOT_FOUND if it can't run there.
@@ -247,6 +253,7 @@ void ocl_gemm_names(const ocl_device *d, const char **names);
 void ocl_gemm_trust(ocl_device *d, unsigned precisions);
 bool ocl_mma_chosen(const ocl_device *d);  // may products go to matrix units?
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
+size_t ocl_gemm_candidates(brc_device *d, char (*out)[BRC_CHOICE_TEXT], size_t max);
 
 //------------------------ 6. Matrix units --------------------------------------
 // A device's; false: none that we have kernels for. In tests BRC_EMULATE_MMA names one that is emulated.
@@ -259,6 +266,7 @@ void ocl_unit_options(const ocl_unit *u, brc_precision precision, char *out, siz
 bool ocl_mma_device(const ocl_device *d);
 bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g);
 brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
+const char *const *ocl_mma_tiles(const ocl_device *d);
 void ocl_mma_free(brc_exec *x);
 // Fill d->mma.trusted and the note for these precisions: from the cache; else by the check, or, where the device is not open,
 // info.unchecked. A refusal is no failure.

@@ -177,6 +177,13 @@ static void cache_store(brc_cache *c, cl_program program) {
   free(binary);
 }
 
+uint64_t ocl_kernels_hash(void) {
+  uint64_t h = BRC_HASH_START;
+  for (size_t i = 0; i < brc_cl_source_count; i++)
+    h = brc_hash(h, brc_cl_sources[i].text, brc_cl_sources[i].bytes);
+  return h;
+}
+
 //------------------------ 3. Build --------------------------------------------
 static brc_status build_failed(ocl_device *d, cl_program program, cl_int code) {
   size_t bytes = 0;

@@ -289,7 +289,8 @@ static void fill_properties(vk_device *d, const extension_set *has) {
   brc_uuid_text(p.v11.deviceUUID, info->uuid);
   d->subgroup_size = d->subgroup_min = d->subgroup_max = p.v11.subgroupSize;
   d->subgroup_fixed = !(p.subgroup.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
-  if (d->subgroup_fixed && p.subgroup.minSubgroupSize != p.subgroup.maxSubgroupSize) d->subgroup_size_control = false;
+  if (d->subgroup_fixed && p.subgroup.minSubgroupSize != p.subgroup.maxSubgroupSize)
+    d->subgroup_size_control = false;
   if (d->subgroup_size_control) {
     d->subgroup_min = p.subgroup.minSubgroupSize;
     d->subgroup_max = p.subgroup.maxSubgroupSize;

@@ -71,10 +71,16 @@ static bool tiled_takes(const vk_device *d, const vk_gemm *g) {
   return g->p.precision == BRC_FP32 || brc_emulate_precision();
 }
 
+static const char *const *tiled_tiles(const vk_device *d) {
+  static const char *const names[BRC_COUNT(tiled_shapes) + 1] = {"128", "64", "32", "16"};
+  return d->few_lanes ? NULL : names;
+}
+
 static brc_status tiled_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
   const vk_device *d = vk_exec_device(x);
   const struct tiled_shape *s = d->few_lanes ? &tiled_few : tiled_shapes;
-  while (tiles_of(g, s->tile, s->tile) < (uint64_t)s->per_unit * units_of(d)) s++;
+  if (g->tile) s = &tiled_shapes[g->tile - 1];
+  while (!g->tile && tiles_of(g, s->tile, s->tile) < (uint64_t)s->per_unit * units_of(d)) s++;
   vk_call c = call_of(g, s->module, s->tile, s->tile, s->side * s->side * s->slices);
   const uint32_t constants[] = {s->side, s->slices, s->step_k, flags_of(g), g->p.precision};
   memcpy(c.constants, constants, sizeof constants);
@@ -148,13 +154,20 @@ static bool coopmat_device(const vk_device *d) {
   return d->coopmat && d->subgroup_size_control && (coopmat_type(d, BRC_FP16) || coopmat_type(d, BRC_BF16));
 }
 
+static const char *const *coopmat_names(const vk_device *d) {
+  static const char *const names[BRC_COUNT(coopmat_tiles) + 1] = {"128x128", "64x64", "32x32"};
+  (void)d;
+  return names;
+}
+
 static bool coopmat_takes(const vk_device *d, const vk_gemm *g) {
+  if (g->tile) return coopmat_shape(d, &coopmat_tiles[g->tile - 1], g->p.precision) != NULL;
   return (g->p.precision == BRC_FP16 || g->p.precision == BRC_BF16) && coopmat_type(d, g->p.precision);
 }
 
 static brc_status coopmat_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
   const vk_device *d = vk_exec_device(x);
-  const struct coopmat_tile *t = coopmat_tile(d, g);
+  const struct coopmat_tile *t = g->tile ? &coopmat_tiles[g->tile - 1] : coopmat_tile(d, g);
   const vk_matrix_shape *s = coopmat_shape(d, t, g->p.precision);
   const uint32_t subgroup = coopmat_subgroup(d);
   vk_call c = call_of(g, g->p.precision == BRC_FP16 ? "gemm_coopmat_fp16" : "gemm_coopmat_bf16", t->m, t->n,
@@ -194,8 +207,8 @@ static void coopmat_check(vk_device *d) {
 }
 
 //------------------------ 4. The table -----------------------------------------
-static const vk_gemm_provider coopmat = {"coopmat", coopmat_device, coopmat_takes, coopmat_add};
-static const vk_gemm_provider tiled = {"tiled", tiled_device, tiled_takes, tiled_add};
+static const vk_gemm_provider coopmat = {"coopmat", coopmat_device, coopmat_takes, coopmat_add, coopmat_names};
+static const vk_gemm_provider tiled = {"tiled", tiled_device, tiled_takes, tiled_add, tiled_tiles};
 static const vk_gemm_provider *const order[] = {&coopmat, &tiled};
 
 void vk_gemm_names(vk_device *d) {
@@ -271,8 +284,28 @@ brc_status vk_gemm_choose(vk_device *d, const char *forced) {
                   d->base.info.note);
 }
 
+size_t vk_gemm_candidates(brc_device *base, char (*out)[BRC_CHOICE_TEXT], size_t max) {
+  const vk_device *d = (const vk_device *)base;
+  size_t n = 0;
+  for (const vk_gemm_provider *const *p = d->providers; *p; p++)
+    n = brc_choice_list(out, max, n, (*p)->name, (*p)->tiles ? (*p)->tiles(d) : NULL);
+  return n;
+}
+
+// By the device's table of choices.
+static brc_status add_chosen(brc_exec *x, const brc_op *op, const vk_gemm *g, const char *choice) {
+  const vk_device *d = vk_exec_device(x);
+  vk_gemm h = *g;
+  for (const vk_gemm_provider *const *p = d->providers; *p; p++)
+    if (brc_choice_is(choice, (*p)->name, (*p)->tiles ? (*p)->tiles(d) : NULL, &h.tile) && (*p)->takes(d, &h))
+      return (*p)->add(x, op, &h);
+  return brc_choice_missing(op, choice, &d->base.info);
+}
+
 brc_status vk_gemm_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
   const vk_device *d = vk_exec_device(x);
+  const char *choice = brc_choices_find(d->base.choices, op);
+  if (choice) return add_chosen(x, op, g, choice);
   const vk_gemm_provider *const *p = d->providers;
   while (*p && !(*p)->takes(d, g)) p++;
   if (*p) return (*p)->add(x, op, g);

@@ -313,11 +313,15 @@ brc_status vk_buffer_create(vk_device *d, const char *what, uint64_t elements, b
   brc_status st = allocate(d, what, bytes, false, out);
   if (!st) st = fill_zero(d, out, bytes);
   if (st) destroy(d, out);
-  return st;
+  if (st) return st;
+  out->counted = true;
+  d->base.allocated += elements * 4;
+  return BRC_OK;
 }
 
 void vk_buffer_destroy(vk_device *d, brc_buffer *b) {
   if (!b->handle) return;
+  if (b->counted) d->base.allocated -= b->elements * 4;
   vk_drain(d);  // what is under way may still use it; where that fails, the device is lost and nothing is
   destroy(d, b);
 }

@@ -421,6 +421,14 @@ static brc_status vk_read_arena(brc_device *d, brc_exec *x, uint64_t offset, uin
 
 static const char *const *vk_gemm_providers(brc_device *d) { return device_of(d)->provider_names; }
 
+static uint64_t vk_kernels_hash(void) {
+  uint64_t h = BRC_HASH_START;
+  for (const vk_module *m = vk_modules; m->name; m++) h = brc_hash(h, m->words, m->bytes);
+  return h;
+}
+
+static uint32_t vk_commands(const brc_exec *x) { return (uint32_t)x->step_count; }
+
 const brc_backend brc_backend_vulkan = {
     .name = "vulkan",
     .wide = false,
@@ -440,5 +448,8 @@ const brc_backend brc_backend_vulkan = {
     .profile_read = vk_profile_read,
     .read_arena = vk_read_arena,
     .gemm_providers = vk_gemm_providers,
+    .gemm_candidates = vk_gemm_candidates,
+    .kernels_hash = vk_kernels_hash,
+    .commands = vk_commands,
 };
 #endif

@@ -49,6 +49,7 @@ struct brc_buffer {
   VkDeviceAddress address;
   void *mapped;  // NULL where the CPU cannot read the memory at full speed
   uint64_t elements, bytes;
+  bool counted;  // in the device's `allocated`
 };
 // Zero-filled; with slack of 64 elements behind it. `what` is for the message.
 brc_status vk_buffer_create(vk_device *d, const char *what, uint64_t elements, brc_buffer *out);
@@ -125,6 +126,7 @@ typedef struct vk_gemm {
   const brc_tensor *a, *b, *bias, *c;  // bias may be NULL
   bool ta, tb;
   struct brc_gemm_params32 p;
+  uint32_t tile;  // 1 + its number among the provider's tiles, as chosen; 0: the provider's own rule
 } vk_gemm;
 
 struct vk_gemm_provider {
@@ -132,6 +134,8 @@ struct vk_gemm_provider {
   bool (*device)(const vk_device *d);                   // can it run there?
   bool (*takes)(const vk_device *d, const vk_gemm *g);  // and this product, in its precision?
   brc_status (*add)(brc_exec *x, const brc_op *op, const vk_gemm *g);
+  const char *const *(*tiles)(
+      const vk_device *d);  // names of its tiles there, NULL-terminated; NULL: nothing to choose
 };
 // Fill d's providers: the static table's order, or only `forced` (NULL: not), and d->base.info.precisions from them.
 // E_NOT_FOUND if it can't run there.
@@ -139,6 +143,7 @@ brc_status vk_gemm_choose(vk_device *d, const char *forced);
 // Names of those that can run, in order, into d's provider_names and info.
 void vk_gemm_names(vk_device *d);
 brc_status vk_gemm_add(brc_exec *x, const brc_op *op, const vk_gemm *g);
+size_t vk_gemm_candidates(brc_device *d, char (*out)[BRC_CHOICE_TEXT], size_t max);
 
 //------------------------ 6. The device ----------------------------------------
 struct vk_device {
@@ -149,7 +154,7 @@ struct vk_device {
   // What it can do beyond the minimum (false, 0 where the driver lacks it or our loader's headers do not know it).
   bool fp16, fp16_storage, bf16, coopmat, coopmat2, subgroup_size_control;
   bool subgroup_fixed;  // with that control: there is only the one size, and it must not be asked for
-  bool few_lanes;  // a CPU: work-groups are kept small
+  bool few_lanes;       // a CPU: work-groups are kept small
   uint32_t subgroup_size, subgroup_min, subgroup_max, shared_bytes;
   uint64_t max_buffer, max_allocation;  // bytes
   vk_matrix_shape shapes[VK_MAX_SHAPES];

@@ -503,8 +503,7 @@ static bool role_used(const brc_agent *a, const brc_group *g, int role) {
   return (role != BRC_TARGET || g->has_target) && (role != BRC_GRAD || g != &a->temperature);
 }
 
-// Everything but what lies on a device: layouts and the update program.
-static brc_status assemble(brc_agent **out, const brc_agent_config *config, brc_agent_flags flags) {
+brc_status brc_agent_plan(brc_agent **out, const brc_agent_config *config, brc_agent_flags flags) {
   brc_agent *a = calloc(1, sizeof *a);
   if (!a) return brc_fail(BRC_E_NOMEM, "out of memory");
   a->config = *config;
@@ -539,7 +538,7 @@ static brc_status assemble(brc_agent **out, const brc_agent_config *config, brc_
 brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc_device *device,
                             brc_agent_flags flags) {
   brc_agent *a;
-  brc_status st = assemble(&a, config, flags);
+  brc_status st = brc_agent_plan(&a, config, flags);
   if (st) return st;
   a->device = device;
   brc_storage *own[] = {&a->batch, &a->noise, &a->scalars, &a->counts, &a->metrics};
@@ -578,7 +577,7 @@ brc_status brc_agent_memory_of(const brc_agent_config *config, brc_agent_flags f
                                bool act_value, uint32_t eval_rows, brc_agent_memory *out) {
   brc_agent *a;
   *out = (brc_agent_memory){0};
-  brc_status st = assemble(&a, config, flags);
+  brc_status st = brc_agent_plan(&a, config, flags);
   if (st) return st;
   brc_group *groups[] = {&a->critic, &a->actor, &a->temperature};
   for (size_t i = 0; i < BRC_COUNT(groups); i++) {

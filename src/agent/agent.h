@@ -116,6 +116,8 @@ typedef struct brc_agent_flags {
 brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc_device *device,
                             brc_agent_flags flags);
 void brc_agent_free(brc_agent *a);
+// Only what does not lie on a device: layouts and the update program. To look at, not to run.
+brc_status brc_agent_plan(brc_agent **out, const brc_agent_config *config, brc_agent_flags flags);
 // Fresh networks from config.seed: orthogonal kernels, target = critic, alpha = init_temperature.
 brc_status brc_agent_init(brc_agent *a);
 

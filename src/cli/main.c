@@ -26,7 +26,7 @@ static const struct {
     {"tasks", brc_cmd_tasks, "list the tasks and benchmarks"},
     {"assets", brc_cmd_assets, "what the tasks' files are, where they lie, how to get them"},
     {"verify", brc_cmd_verify, "replay golden cases and compare every number"},
-    {"bench", brc_cmd_bench, "measure: bench update, bench gemm, bench env"},
+    {"bench", brc_cmd_bench, "measure: bench update, gemm, op, env"},
 };
 
 //------------------------ 1. Help ---------------------------------------------
