@@ -1,6 +1,7 @@
 // What every environment has in common: the step count, the time limit, the order of calls, random numbers.
 #include "envs/env_impl.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
