@@ -34,13 +34,17 @@ __kernel void categorical_target(ARG(logits), ARG(reward), ARG(mask), ARG(logp),
               last = (float)(P.atoms - 1);
   const float decay = P.discount * mask_buffer[mask_offset + row], r = reward_buffer[reward_offset + row];
   const float shift = scalars_buffer[scalars_offset] * logp_buffer[logp_offset + row];  // BRC_SCALAR_ALPHA
+  // Where the shifted atoms are NaN, no column may stay without it: clamp and max would drop it.
+  const float shifted = fma(decay, P.v_max - shift, r);
+  float start = isnan(shifted) ? shifted : 0.0f;
 #if BRC_VEC == 16
   float top[MEMBERS_MAX], weight[MEMBERS_MAX];
   for (uint e = 0; e < P.members; e++) {
     top[e] = row_top(logits + (ulong)e * P.stride, P.atoms, lane, scratch);
     weight[e] = 1.0f / (row_mass(logits + (ulong)e * P.stride, P.atoms, top[e], lane, scratch) * members);
+    if (isnan(weight[e])) start = weight[e];
   }
-  FOR_COLS(P.atoms, ROW_LANES) v_store((vf)0.0f, target + c, left);
+  FOR_COLS(P.atoms, ROW_LANES) v_store((vf)start, target + c, left);
   FOR_COLS(P.atoms, ROW_LANES) {
     vf p = 0.0f;
     for (uint e = 0; e < P.members; e++)
@@ -69,7 +73,7 @@ __kernel void categorical_target(ARG(logits), ARG(reward), ARG(mask), ARG(logp),
     __global const float *x = logits + (ulong)e * P.stride;
     const float top = row_top(x, P.atoms, lane, scratch);
     const float weight = 1.0f / (row_mass(x, P.atoms, top, lane, scratch) * members);
-    FOR_COLS(P.atoms, ROW_LANES) p[c] = fma(v_exp(x[c] - top), weight, e > 0 ? p[c] : 0.0f);
+    FOR_COLS(P.atoms, ROW_LANES) p[c] = fma(v_exp(x[c] - top), weight, e > 0 ? p[c] : start);
   }
   FOR_COLS(P.atoms, ROW_LANES)
   b[c] = min((clamp(fma(decay, ATOM(c, P, dz) - shift, r), -P.v_max, P.v_max) + P.v_max) / dz, last);

@@ -130,7 +130,7 @@ static inline float row_max(float x, __local float *scratch, uint lanes) {
 #endif
 
 //------------------------ 4. Functions ----------------------------------------
-// exp to about 1 ulp; 0 below -87.3 (no subnormals), finite above 88. Adding 1.5 * 2^23 rounds to a whole number, which then
+// exp to about 1 ulp; 0 below -87.3 (no subnormals), finite above 88, NaN of NaN. Adding 1.5 * 2^23 rounds to a whole number, which then
 // lies in the low bits: its exponent is a shift away.
 static inline vf v_exp(vf x) {
   const vf magic = 12582912.0f;
@@ -144,7 +144,7 @@ static inline vf v_exp(vf x) {
   p = fma(p, r, (vf)0.5f);
   p = fma(p, r * r, r) + 1.0f;
   vf y = p * v_as_float((v_as_int(shifted) << 23) + 0x3f800000);
-  return select(y, (vf)0.0f, x < (vf)-87.3f);
+  return select(select(y, (vf)0.0f, x < (vf)-87.3f), x, isnan(x));
 }
 
 // log(1 + t) for t in [0, 1]: 2 atanh(t / (2 + t)), no cancellation.

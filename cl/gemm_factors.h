@@ -1,11 +1,9 @@
-// What products on matrix units share: factors as they lie in memory, their copies, the sum over parts of k. Before it is included:
-// PRECISION (1 tf32, 2 bf16, 3 fp16: brc_precision).
+// Factors of products on matrix units. Before it is included: PRECISION (1 tf32, 2 bf16, 3 fp16: brc_precision).
 //
-// tf32 lies in memory as float32; bf16 and fp16 as copies that `mma_cast` made. Every row starts on 16 bytes.
+// tf32 lies in memory as float32; bf16 and fp16 as copies that `mma_cast` made (gemm_copies.h). Every row starts on 16 bytes.
 #ifndef BRC_CL_GEMM_FACTORS_H
 #define BRC_CL_GEMM_FACTORS_H
 #include "cl/common.h"
-#include "cl/precision.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #if PRECISION == 1
@@ -17,21 +15,6 @@ typedef ushort element;
 #endif
 #define MMA_ARGS ARG(a), ARG(b), ARG(bias), ARG(c), ARG(work), const struct brc_gemm_params P, uint splits, uint split_k
 
-// The bits of a factor.
-INLINE uint bits_of(float x) {
-  const float y = rounded(x, PRECISION);
-  const uint u = as_uint(y);
-#if PRECISION == 1
-  return u;
-#elif PRECISION == 2
-  return isnan(y) ? 0x7fc0 : u >> 16;
-#else
-  const uint a = u & 0x7fffffff, sign = u >> 31 << 15;
-  if (isnan(y)) return 0x7e00;
-  return sign | (a < 0x38800000 ? (uint)(fabs(y) * 16777216.0f) : (a >> 13) - (112u << 10));
-#endif
-}
-
 // The number that bits stand for, as matrix units read them.
 INLINE float number_of(uint bits) {
 #if PRECISION == 1
@@ -39,45 +22,9 @@ INLINE float number_of(uint bits) {
 #elif PRECISION == 2
   return as_float(bits << 16);
 #else
-  const float x = bits & 0x7c00 ? as_float(((bits & 0x7fff) << 13) + (112u << 23)) : (float)(bits & 0x3ff) * 5.9604644775390625e-8f;
+  const uint bias = (bits & 0x7c00) == 0x7c00 ? 224u : 112u;  // infinity and NaN stay what they are
+  const float x = bits & 0x7c00 ? as_float(((bits & 0x7fff) << 13) + (bias << 23)) : (float)(bits & 0x3ff) * 5.9604644775390625e-8f;
   return bits & 0x8000 ? -x : x;
 #endif
-}
-
-// float32 to tf32, ties away from zero.
-INLINE uint nearest_tf32(uint x) { return (x & 0x7f800000) == 0x7f800000 ? x : (x + 0x1000) & 0xffffe000; }
-
-// copy[e][m][ldb] = round(scale_a x[e][m][n]), 0 behind column n. Work-item: a slot; third dimension: members. Rows of x are lda apart,
-// members stride_a; members of the copy are stride_b apart, counted in its elements.
-__kernel void mma_cast(ARG(x), ARG(copy), const struct brc_gemm_params P) {
-  USE(x);
-  USE(copy);
-  const uint e = (uint)get_group_id(2), slots = P.ldb / PER_SLOT, i = (uint)get_global_id(0);
-  const uint row = i / max(slots, 1u), c = i % max(slots, 1u) * PER_SLOT;
-  if (row >= P.m) return;
-  __global const float *from = x + (ulong)e * P.stride_a + (ulong)row * P.lda + c;
-  uint word[4] = {0, 0, 0, 0};
-  _Pragma("unroll") for (uint j = 0; j < PER_SLOT; j++) {
-    if (c + j < P.n) word[j * 4 / PER_SLOT] |= bits_of(P.scale_a * from[j]) << j % (PER_SLOT / 4) * 16;
-  }
-  __global element *to = (__global element *)copy + (ulong)e * P.stride_b + (ulong)row * P.ldb + c;
-  *(__global uint4 *)to = (uint4)(word[0], word[1], word[2], word[3]);
-}
-
-// The sums over parts of k, added in their order: C = work[0] + work[1] + ... Work-item: an element; third dimension: members.
-__kernel void mma_sum(ARG(a), ARG(b), ARG(bias), ARG(c), ARG(work), const struct brc_gemm_params P, uint splits) {
-  USE(bias);
-  USE(c);
-  USE(work);
-  const uint e = (uint)get_group_id(2), i = (uint)get_global_id(0), m = i / P.n, n = i % P.n;
-  if (m >= P.m) return;
-  const ulong each = (ulong)P.m * P.n;
-  __global const float *from = work + e * each + i;
-  float x = from[0];
-  for (uint s = 1; s < splits; s++) x += from[(ulong)s * P.batch * each];
-  x /= P.scale_a * P.scale_b;
-  if (HAS(bias)) x += bias[(ulong)e * P.stride_bias + n];
-  c += (ulong)e * P.stride_c + (ulong)m * P.ldc + n;
-  *c = x + (P.accumulate ? *c : 0.0f);
 }
 #endif

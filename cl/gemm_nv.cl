@@ -4,7 +4,7 @@
 // other rounding before sm_90). Emulated lane by lane after PTX ISA, "Matrix multiply-accumulate operation".
 #define STEP_SLOTS 4
 #include "cl/gemm_nv.h"
-#include "cl/precision.h"
+#include "cl/gemm_copies.h"
 
 #define MMA_K (2 * PER_SLOT)  // of an instruction
 
@@ -74,38 +74,6 @@ INLINE float mma_factor(__local const uint *regs, uint words, uint line, uint k,
 #endif
 
 //------------------------ 2. Copies of factors ---------------------------------
-// The bits of a factor.
-INLINE uint bits_of(float x) {
-  const float y = rounded(x, PRECISION);
-  const uint u = as_uint(y);
-#if PRECISION == 1
-  return u;
-#elif PRECISION == 2
-  return isnan(y) ? 0x7fc0 : u >> 16;
-#else
-  const uint a = u & 0x7fffffff, sign = u >> 31 << 15;
-  if (isnan(y)) return 0x7e00;
-  return sign | (a < 0x38800000 ? (uint)(fabs(y) * 16777216.0f) : (a >> 13) - (112u << 10));
-#endif
-}
-
-// copy[e][m][ldb] = round(scale_a x[e][m][n]), 0 behind column n. Work-item: a slot; third dimension: members. Rows of x are lda apart,
-// members stride_a; members of the copy are stride_b apart, counted in its elements.
-__kernel void mma_cast(ARG(x), ARG(copy), const struct brc_gemm_params P) {
-  USE(x);
-  USE(copy);
-  const uint e = (uint)get_group_id(2), slots = P.ldb / PER_SLOT, i = (uint)get_global_id(0);
-  const uint row = i / max(slots, 1u), c = i % max(slots, 1u) * PER_SLOT;
-  if (row >= P.m) return;
-  __global const float *from = x + (ulong)e * P.stride_a + (ulong)row * P.lda + c;
-  uint word[4] = {0, 0, 0, 0};
-  _Pragma("unroll") for (uint j = 0; j < PER_SLOT; j++) {
-    if (c + j < P.n) word[j * 4 / PER_SLOT] |= bits_of(P.scale_a * from[j]) << j % (PER_SLOT / 4) * 16;
-  }
-  __global element *to = (__global element *)copy + (ulong)e * P.stride_b + (ulong)row * P.ldb + c;
-  *(__global uint4 *)to = (uint4)(word[0], word[1], word[2], word[3]);
-}
-
 #if PRECISION == 1
 // turned[e][n][ldb] = x[e][m][n], 0 behind column m: as a factor lies along the other dimension. Work-group: 32 x 32 of x by 4 rows of
 // work-items; third dimension: members.
@@ -192,20 +160,3 @@ INLINE void load_b(uint *b, __local const uint4 *tile, uint first, uint half_, u
 #define WARPS_N   2
 #define NAME(x)   x##_64x64
 #include "cl/gemm_nv_tile.h"
-
-// The sums over parts of k, added in their order: C = work[0] + work[1] + ... Work-item: an element; third dimension: members.
-__kernel void mma_sum(ARG(a), ARG(b), ARG(bias), ARG(c), ARG(work), const struct brc_gemm_params P, uint splits) {
-  USE(bias);
-  USE(c);
-  USE(work);
-  const uint e = (uint)get_group_id(2), i = (uint)get_global_id(0), m = i / P.n, n = i % P.n;
-  if (m >= P.m) return;
-  const ulong each = (ulong)P.m * P.n;
-  __global const float *from = work + e * each + i;
-  float x = from[0];
-  for (uint s = 1; s < splits; s++) x += from[(ulong)s * P.batch * each];
-  x /= P.scale_a * P.scale_b;
-  if (HAS(bias)) x += bias[(ulong)e * P.stride_bias + n];
-  c += (ulong)e * P.stride_c + (ulong)m * P.ldc + n;
-  *c = x + (P.accumulate ? *c : 0.0f);
-}

@@ -1,23 +1,12 @@
 // What the kernels of NVIDIA's tensor cores share: factors in memory, their way into local memory, C's way out. Before it is included:
 // PRECISION, and STEP_SLOTS, the slots of a step along k.
 //
-// Factors lie in memory as the tensor cores take them: tf32 as float32; bf16 and fp16 as copies that `mma_cast` made. Every row starts on
-// 16 bytes.
-//
 // MMA_EMULATED, for tests without such a GPU: everything but the PTX instructions themselves runs as it is, and those as their
 // description says. An asynchronous copy spoils its destination when it begins and arrives when it is waited for, so that a stage filled
 // too early, or read too early, shows.
 #ifndef BRC_CL_GEMM_NV_H
 #define BRC_CL_GEMM_NV_H
-#include "cl/common.h"
-#define INLINE static inline __attribute__((always_inline))
-#if PRECISION == 1
-typedef uint element;  // of factors
-#define PER_SLOT 4     // elements in 16 bytes: a slot, the unit of copies and of ldmatrix's rows
-#else
-typedef ushort element;
-#define PER_SLOT 8
-#endif
+#include "cl/gemm_factors.h"
 #define STEP_K (STEP_SLOTS * PER_SLOT)  // of a stage in local memory
 
 //------------------------ 1. Copies to local memory ----------------------------
@@ -69,18 +58,6 @@ INLINE void copy_wait(copies *q, uint left) {
 }
 
 INLINE uint to_tf32(uint x) { return (x & 0x7f800000) == 0x7f800000 ? x : (x + 0x1000) & 0xffffe000; }
-
-// The number that an element stands for.
-INLINE float number_of(uint bits) {
-#if PRECISION == 1
-  return as_float(bits & 0xffffe000);
-#elif PRECISION == 2
-  return as_float(bits << 16);
-#else
-  const float x = bits & 0x7c00 ? as_float(((bits & 0x7fff) << 13) + (112u << 23)) : (float)(bits & 0x3ff) * 5.9604644775390625e-8f;
-  return bits & 0x8000 ? -x : x;
-#endif
-}
 #endif
 
 //------------------------ 2. Tiles in local memory -----------------------------
@@ -155,6 +132,4 @@ INLINE void store_pair(const way_out *w, uint m, uint n, float x, float y) {
     if (two) to[1] = v.y;
   }
 }
-
-#define MMA_ARGS ARG(a), ARG(b), ARG(bias), ARG(c), ARG(work), const struct brc_gemm_params P, uint splits, uint split_k
 #endif

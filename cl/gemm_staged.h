@@ -2,7 +2,7 @@
 // this, say what their instructions are (see gemm_staged_tile.h), and then include gemm_staged_tiles.h.
 #ifndef BRC_CL_GEMM_STAGED_H
 #define BRC_CL_GEMM_STAGED_H
-#include "cl/gemm_factors.h"
+#include "cl/gemm_copies.h"
 
 #define THREADS 256  // of a work-group
 #ifdef MMA_EMULATED
@@ -53,7 +53,7 @@ INLINE void fetch(uint4 *to, const source *s, uint k0, const uint size, const bo
 INLINE uint4 valid(uint4 x, uint k, uint k_end, const bool by_k) {
 #if PRECISION == 1
   uint word[4] = {x.x, x.y, x.z, x.w};
-  UNROLL for (uint j = 0; j < 4; j++) word[j] = k + (by_k ? j : 0) < k_end ? nearest_tf32(word[j]) : 0;
+  UNROLL for (uint j = 0; j < 4; j++) word[j] = k + (by_k ? j : 0) < k_end ? bits_of(as_float(word[j])) : 0;
   return (uint4)(word[0], word[1], word[2], word[3]);
 #else
   return k < k_end ? x : (uint4)(0);

@@ -71,16 +71,16 @@ __kernel void norm(ARG(x), ARG(scale), ARG(bias), ARG(residual), ARG(y), ARG(mea
 
   const float mu = ROW_TOTAL(x, P.cols) / (float)P.cols;
   const float s = 1.0f / sqrt(ROW_SQUARES(x, P.cols, mu) / (float)P.cols + P.eps);
-  const vf least = P.relu ? 0.0f : -INFINITY;
+  const vf least = P.relu ? 0.0f : -INFINITY;  // by a comparison: max would drop NaN
   if (HAS(residual)) {
     FOR_COLS(P.cols, NORM_LANES) {
       vf v = fma((v_load(x + c, left) - mu) * s, v_load(scale + c, left), v_load(bias + c, left));
-      v_store(max(v, least) + v_load(residual + c, left), y + c, left);
+      v_store(select(v, least, v < least) + v_load(residual + c, left), y + c, left);
     }
   } else {
     FOR_COLS(P.cols, NORM_LANES) {
       vf v = fma((v_load(x + c, left) - mu) * s, v_load(scale + c, left), v_load(bias + c, left));
-      v_store(max(v, least), y + c, left);
+      v_store(select(v, least, v < least), y + c, left);
     }
   }
   if (FIRST_LANE) {

@@ -157,6 +157,6 @@ __kernel void reduce(ARG(x), ARG(out), const struct brc_reduce_params P) {
   const float lowest = -row_max(-low, scratch, REDUCE_LANES), highest = row_max(high, scratch, REDUCE_LANES);
   if (!FIRST_LANE) return;
   out[0] = total / (float)P.rows;
-  out[1] = lowest;
-  out[2] = highest;
+  out[1] = isnan(total) ? total : lowest;  // min and max drop NaN, a sum does not
+  out[2] = isnan(total) ? total : highest;
 }

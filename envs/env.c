@@ -40,20 +40,12 @@ brc_status brc_env_reset(brc_env *env, uint64_t seed, uint64_t episode, double *
   return BRC_OK;
 }
 
-// What is not finite would ruin all that learns from it.
-static brc_status check_finite(const brc_env_def *def, const double *obs, double reward) {
-  bool finite = isfinite(reward);
-  for (int i = 0; i < def->obs_dim; i++) finite &= isfinite(obs[i]) != 0;
-  return finite ? BRC_OK : brc_fail(BRC_E_VALUE, "physics became invalid (not finite)");
-}
-
 brc_status brc_env_step(brc_env *env, const float *action, double *obs, brc_env_result *result) {
   const brc_env_def *def = env->def;
   if (!env->running)
     return brc_fail(BRC_E_VALUE, "task '%s': stepped without an episode; reset it first", def->name);
   *result = (brc_env_result){0};
   brc_status st = def->step(env, action, obs, result);
-  if (!st) st = check_finite(def, obs, result->reward);
   if (st) {
     env->running = false;
     return brc_fail_prefix(st, "task '%s', step %llu: ", def->name, (unsigned long long)env->steps + 1);

@@ -2,6 +2,7 @@
 // slot and its own rows, so the results do not depend on which thread takes it, nor on the order. Nothing is allocated or
 // locked per step. The slowest are taken first, so that no thread begins a long one when the others are done.
 #include "envs/env_impl.h"
+#include "envs/watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +72,9 @@ static void create_item(void *arg, uint32_t i, uint32_t thread) {
   (void)thread;
   create_call *c = arg;
   slot *s = &c->pool->slots[i];
+  brc_env_watch_enter(c->defs[i]->name, "creation", 0, 0);
   note(s, brc_env_create(&s->env, c->defs[i], c->assets));
+  brc_env_watch_leave();
 }
 
 // Models compile side by side.
@@ -145,7 +148,9 @@ static void cast_row(const brc_env_pool *p, const slot *s, float *row) {
 }
 
 static void reset_slot(brc_env_pool *p, slot *s, float *row) {
+  brc_env_watch_enter(s->env->def->name, "reset", s->episode, 0);
   brc_status st = brc_env_reset(s->env, s->seed, s->episode, s->obs);
+  brc_env_watch_leave();
   note(s, st);
   if (st) return;
   s->episode++;
@@ -174,7 +179,9 @@ static void step_item(void *arg, uint32_t k, uint32_t thread) {
   double began = timed ? brc_now_s() : 0;
   const bool had_episode = s->env->running;  // stepping without one is the caller's error
   c->results[i].invalid = false;
+  brc_env_watch_enter(s->env->def->name, "step", s->episode ? s->episode - 1 : 0, s->env->steps + 1);
   brc_status st = brc_env_step(s->env, c->action + i * (size_t)p->act_dim, s->obs, &c->results[i]);
+  brc_env_watch_leave();
   if (timed) s->cost_s = 0.75 * s->cost_s + 0.25 * (brc_now_s() - began);
   note(s, st);
   if (!st) cast_row(p, s, c->obs + i * (size_t)p->obs_dim);

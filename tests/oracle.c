@@ -149,7 +149,7 @@ static void oracle_norm(const brc_op_params *params, const view *in, const view 
       *at(rstd, e, r, 0) = s;
       for (uint32_t c = 0; c < x->cols; c++) {
         double v = (x_row[c] - m) * s * *at(scale, e, 0, c) + *at(bias, e, 0, c);
-        if (params->norm.relu) v = fmax(v, 0);
+        if (params->norm.relu) v = v < 0 ? 0 : v;  // NaN stays
         *at(y, e, r, c) = (residual->data ? *at(residual, e, r, c) : 0) + v;
       }
     }
@@ -239,8 +239,8 @@ static void oracle_reduce(const brc_op_params *params, const view *in, const vie
       for (uint32_t r = 0; r < in->rows; r++) {
         double x = *at(in, e, r, c);
         sum += params->reduce.mode == BRC_REDUCE_NORM ? x * x : x;
-        low = fmin(low, x);
-        high = fmax(high, x);
+        low = isnan(x) || isnan(low) ? NAN : fmin(low, x);
+        high = isnan(x) || isnan(high) ? NAN : fmax(high, x);
       }
     if (params->reduce.mode == BRC_REDUCE_SUM) *at(out, 0, 0, c) = params->reduce.scale * sum;
     if (params->reduce.mode == BRC_REDUCE_ROOT || params->reduce.mode == BRC_REDUCE_NORM)
@@ -389,6 +389,10 @@ static void oracle_categorical_target(const brc_op_params *params, const view *i
       for (uint32_t i = 0; i < n; i++) {
         double prob = exp(log_softmax(s, *at(logits, e, r, i))) / logits->members;
         double z = *at(reward, 0, r, 0) + p->discount * *at(mask, 0, r, 0) * (atom(i, n, p->v_max) - shift);
+        if (isnan(z) || isnan(prob)) {  // no atom to go to: every one is unknown
+          for (uint32_t j = 0; j < n; j++) t[j] = NAN;
+          continue;
+        }
         double b = (fmin(fmax(z, -p->v_max), p->v_max) + p->v_max) / dz;
         double lower = fmin(floor(b), n - 1),
                upper = fmin(ceil(b), n - 1);  // rounding may take b a hair too far

@@ -859,8 +859,58 @@ static void test_assets_listed(void **state) {
   cJSON_Delete(o);
 }
 
+// The man page has every command with every option, and troff takes it without a warning.
+static void test_man_page(void **state) {
+  (void)state;
+  static run_result page;
+  char path[4200], line[9000], name[64], *text;
+  size_t bytes, options = 0, commands = 0;
+  run_brc(&page, NULL, "help --man");
+  assert_int_equal(page.status, 0);
+  assert_string_equal(page.err, "");
+  run_brc(&r, NULL, "help");
+  for (const char *at = strstr(r.out, "\n  "); at; at = strstr(at + 1, "\n  ")) {
+    assert_int_equal(sscanf(at, " %63s", name), 1);
+    snprintf(line, sizeof line, "\n.SS brc %s\n", name);
+    const char *section = strstr(page.out, line);
+    if (!section) fail_msg("no section of %s", name);
+    const char *next = strstr(section + 1, "\n.S");
+    assert_non_null(next);
+    static run_result help;
+    run_brc(&help, NULL, "%s --help", name);
+    for (const char *o = strstr(help.out, "\n  --"); o; o = strstr(o + 1, "\n  --")) {
+      char option[64];
+      size_t n = 0;
+      for (o += 3; *o != ' ' && n + 3 < sizeof option; o++) {
+        if (*o == '-') option[n++] = '\\';
+        option[n++] = *o;
+      }
+      option[n] = 0;
+      snprintf(line, sizeof line, "\n\\fB%s\\fR ", option);
+      const char *found = strstr(section, line);
+      if (!found || found > next) fail_msg("%s: no entry of %s", name, option);
+      options++;
+    }
+    commands++;
+  }
+  assert_true(commands > 10 && options > 100);
+  if (system("groff -v > /dev/null 2>&1") != 0) {
+    testing_skip("warnings of the man page: no groff");
+    return;
+  }
+  snprintf(path, sizeof path, "%s", check_path("brc.1"));
+  check_ok(brc_file_write_all(path, page.out, strlen(page.out)));
+  snprintf(line, sizeof line, "groff -man -ww -z '%s' > '%s.warnings' 2>&1", path, path);
+  assert_int_equal(system(line), 0);
+  snprintf(line, sizeof line, "%s.warnings", path);
+  check_ok(brc_file_read(line, &text, &bytes));
+  if (bytes) fail_msg("%s", text);
+  free(text);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_tasks),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_man_page),
+                                     cmocka_unit_test(test_tasks),
                                      cmocka_unit_test(test_bench_env),
                                      cmocka_unit_test(test_memory_plan),
                                      cmocka_unit_test(test_memory_held),

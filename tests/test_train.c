@@ -4,6 +4,7 @@
 #include "run_brc.h"
 #include "testing.h"
 #include "envs/env_impl.h"
+#include "envs/watch.h"
 #include "train/train.h"
 #include <math.h>
 #include <signal.h>
@@ -434,6 +435,57 @@ static void test_sbatch(void **state) {
   assert_int_equal(system(line), 0);
 }
 
+// Every command in a page's ```sh blocks runs, in their order, in one folder. Runs are made small by options behind them.
+static const char brc_stub[] =
+    "#!/bin/bash\n"
+    "small=\"--backend host --actor-width 16 --batch 32 --start 50\"\n"
+    "case \"$*\" in\n"
+    "  *'--resume '*'--steps '*) set -- \"$@\" --steps 120 ;;\n"
+    "  *'--resume '* | *--dry-run) ;;\n"
+    "  'train '*--width*) set -- \"$@\" $small --steps 100 --eval-interval 50 --eval-episodes 1 ;;\n"
+    "  'train '*) set -- \"$@\" --width 32 $small --steps 100 --eval-interval 50 --eval-episodes 1 ;;\n"
+    "  'bench '*) set -- \"$@\" --backend host ;;\n"
+    "esac\n"
+    "exec \"$BRC\" \"$@\"\n";
+
+static void run_page(const char *page) {
+  char folder[1024], path[1100], line[9000], *text;
+  size_t bytes, blocks = 0;
+  snprintf(folder, sizeof folder, "%s", check_path(page));
+  check_ok(brc_mkdirs(folder));
+  write_script(folder, "brc", brc_stub);
+  snprintf(path, sizeof path, "%s/docs/%s.md", BRC_SOURCE_DIR, page);
+  check_ok(brc_file_read(path, &text, &bytes));
+  for (char *at = strstr(text, "```sh\n"), *end; at; at = strstr(end + 3, "```sh\n")) {
+    end = strstr(at + 6, "\n```");
+    assert_non_null(end);
+    check_ok(brc_file_write_all(check_path("block.sh"), at + 6, (size_t)(end + 1 - at - 6)));
+    snprintf(line, sizeof line,
+             "cd '%s' && BRC='%s' PATH=\"$PWD:$PATH\" bash -e '%s' > out 2>&1 || { cat out; exit 1; }", folder,
+             BRC_BINARY, check_path("block.sh"));
+    if (system(line) != 0) fail_msg("a command of %s fails", path);
+    blocks++;
+  }
+  free(text);
+  assert_true(blocks > 0);
+}
+
+static void test_docs(void **state) {
+  (void)state;
+  brc_assets assets = {0};
+  const brc_env_def *d = brc_env_find("cartpole-swingup");
+  char path[4096];
+  if (d && !brc_assets_find(&assets, d->asset, path, sizeof path))
+    run_page("training");
+  else
+    testing_skip("the commands of docs/training.md: the assets of cartpole-swingup are not installed");
+  if (system("gnuplot --version > /dev/null 2>&1") == 0)
+    run_page("results");
+  else
+    testing_skip("the commands of docs/results.md: no gnuplot");
+  run_page("precision-and-determinism");
+}
+
 // A run goes on on another backend; its config.json tells so, and standard error that bits may differ from there.
 static void test_other_backend(void **state) {
   (void)state;
@@ -470,7 +522,7 @@ static void test_other_backend(void **state) {
   cJSON_Delete(o);
 }
 
-// A run that diverges ends with a message and its last checkpoint, on every backend.
+// A run that diverges ends with the first op whose output was not finite and its last checkpoint, on every backend.
 static void test_divergence(void **state) {
   (void)state;
   const char *names[4];
@@ -482,7 +534,246 @@ static void test_divergence(void **state) {
             "--actor-width 8 --steps 500 --quiet --run %s",
             names[b], fresh_run());
     assert_int_equal(r.status, 1);
-    if (!strstr(r.err, "diverged")) fail_msg("%s: %s", names[b], r.err);
+    // Standard deviations of exp(90): log_prob is the first that overflows.
+    if (!strstr(r.err, "the run diverged; first in op 'tanh_normal' (tanh_normal), output log_prob") ||
+        !strstr(r.err, "task 'probe-action'; the checkpoint of step 0 is kept"))
+      fail_msg("%s: %s", names[b], r.err);
+  }
+}
+
+// probe-truncated, but the result of one call of its functions is `value`.
+static struct {
+  enum { REWARD, OBSERVATION, START, CRASH, OVERFLOW, HANG } what;
+  double value;
+  int call;
+  _Atomic int calls;
+} wrong;
+static void overflow_stack(volatile int *deep) {
+  volatile int here[256] = {0};
+  if (deep[0] == 0) overflow_stack(here);
+  here[1] = deep[0];
+}
+static brc_status wrong_step(brc_env *env, const float *action, double *obs, brc_env_result *result) {
+  brc_status st = brc_env_find("probe-truncated")->step(env, action, obs, result);
+  if (wrong.what == OVERFLOW) {  // of a worker's stack
+    if (gettid() != getpid()) overflow_stack((volatile int[1]){0});
+    usleep(1000);
+  }
+  if (wrong.what == START || ++wrong.calls != wrong.call) return st;
+  if (wrong.what == CRASH) raise(SIGSEGV);
+  while (wrong.what == HANG) pause();
+  if (wrong.what > START) return st;
+  *(wrong.what == REWARD ? &result->reward : obs) = wrong.value;
+  return st;
+}
+static brc_status wrong_reset(brc_env *env, uint64_t seed, uint64_t episode, double *obs) {
+  brc_status st = brc_env_find("probe-truncated")->reset(env, seed, episode, obs);
+  if (wrong.what == START && ++wrong.calls == wrong.call) *obs = wrong.value;
+  return st;
+}
+
+// A trainer of a task that goes wrong, after its first checkpoint.
+static brc_trainer *wrong_trainer(const char *run, int threads) {
+  static brc_train_config c;
+  static brc_env_def def;
+  char line[5000];
+  snprintf(
+      line, sizeof line,
+      "probe-truncated%s --threads %d --backend host --width 8 --actor-width 8 --batch 8 --start 8 --steps 40 "
+      "--eval-interval 0 "
+      "--checkpoint-interval 10 --capacity 100 --quiet --run %s",
+      threads > 1 ? " probe-wrap" : "", threads, run);
+  configure(&c, line);
+  def = *c.tasks[0];
+  def.name = "test-wrong";
+  def.step = wrong_step;
+  def.reset = wrong_reset;
+  for (size_t i = 0; i < c.task_count; i++) c.tasks[i] = &def;
+  check_ok(brc_train_resolve(&c));
+  wrong.calls = 0;
+  brc_trainer *t;
+  check_ok(brc_trainer_create(&t, &c));
+  check_ok(brc_run_create(t, 0, NULL));
+  check_ok(brc_trainer_init(t));
+  check_ok(brc_checkpoint_save(t));
+  return t;
+}
+
+// What an environment returns is looked at before anything learns from it; the last checkpoint stays and can be gone on with.
+static void test_wrong_environment(void **state) {
+  (void)state;
+  static const struct {
+    int what, call;
+    double value;
+    const char *says;
+  } cases[] = {
+      {REWARD, 17, NAN, "step 17: the reward of task 'test-wrong' is not finite"},
+      {REWARD, 3, INFINITY, "step 3: the reward of task 'test-wrong' is not finite (inf)"},
+      {REWARD, 17, 1e300, "step 17: the reward of task 'test-wrong' is not finite (inf)"},  // as a float
+      {OBSERVATION, 17, NAN, "step 17: the observation of task 'test-wrong' is not finite (entry 0 is"},
+      {START, 2, -INFINITY, "step 20: the observation of task 'test-wrong' is not finite (entry 0 is -inf)"},
+  };
+  for (size_t i = 0; i < BRC_COUNT(cases); i++) {
+    char run[4096], kept[80];
+    snprintf(run, sizeof run, "%s", fresh_run());
+    wrong.what = cases[i].what, wrong.call = cases[i].call, wrong.value = cases[i].value;
+    brc_trainer *t = wrong_trainer(run, 1);
+    check_fails(BRC_E_VALUE, cases[i].says, brc_trainer_run(t, NULL));
+    snprintf(kept, sizeof kept, "the checkpoint of step %d is kept", cases[i].call == 3 ? 0 : 10);
+    if (!strstr(brc_error(), kept)) fail_msg("%s", brc_error());
+    wrong.call = -1;
+    check_ok(brc_checkpoint_load(t));
+    assert_int_equal(t->loop.step, cases[i].call == 3 ? 0 : 10);
+    check_ok(brc_trainer_run(t, NULL));
+    assert_int_equal(t->loop.step, 40);
+    brc_trainer_free(t);
+  }
+}
+
+// An environment that crashes or hangs ends its process, so this program starts itself for it: `test_train --wrong WHAT RUN`.
+static void give_up(const char *text) {
+  fprintf(stderr, "brc: %s\n", text);
+  _exit(1);
+}
+
+static int run_wrong(char **words) {
+  wrong.what = (int)strtol(words[0], NULL, 10);
+  wrong.call = 17;
+  brc_env_watch_crashes();
+  check_ok(brc_env_watch_start(wrong.what == HANG ? 0.05 : 60, give_up));
+  brc_trainer *t = wrong_trainer(words[1], wrong.what == OVERFLOW ? 2 : 1);
+  check_ok(brc_trainer_run(t, NULL));
+  brc_env_watch_stop();
+  brc_trainer_free(t);
+  return 0;
+}
+
+static void test_crash_and_hang(void **state) {
+  (void)state;
+  static const struct {
+    int what;
+    const char *says[2];
+  } cases[] = {
+      {CRASH, {"brc: SIGSEGV in an environment: task 'test-wrong', episode 0, step 17\n"}},
+      {OVERFLOW, {"brc: SIGSEGV in an environment: task 'test-wrong', episode "}},
+      {HANG,
+       {"brc: task 'test-wrong', episode 0, step 17 has been taking 0.0",
+        "brc: task 'test-wrong', episode 0, step 17 has taken more than 0.5 s and is taken to hang"}},
+  };
+  char self[1024], run[1100], told[1200], line[5000], *text;
+  const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+  assert_true(n > 0);
+  self[n] = 0;
+  for (size_t i = 0; i < BRC_COUNT(cases); i++) {
+    size_t bytes;
+    snprintf(run, sizeof run, "%s", fresh_run());
+    snprintf(told, sizeof told, "%s.stderr", run);
+    snprintf(line, sizeof line, "exec '%s' --wrong %d '%s' 2> '%s'", self, cases[i].what, run, told);
+    const int status = system(line);
+    check_ok(brc_file_read(told, &text, &bytes));
+    for (int k = 0; k < 2 && cases[i].says[k]; k++)
+      if (!strstr(text, cases[i].says[k])) fail_msg("case %zu: %s", i, text);
+    free(text);
+    // Under a sanitizer the signal ends in its report and a status.
+    if (cases[i].what == HANG || !WIFSIGNALED(status)) assert_int_equal(WEXITSTATUS(status), 1);
+    if (WIFSIGNALED(status)) assert_int_equal(WTERMSIG(status), SIGSEGV);
+    assert_true(brc_checkpoint_exists(run));
+  }
+}
+
+// Overwrite a parameter's first number.
+static void poison(brc_agent *a, brc_group *g, const char *name, double value) {
+  for (size_t i = 0; i < g->count; i++) {
+    const brc_param *q = &g->params[i];
+    brc_tensor t = {.name = name,
+                    .members = 1,
+                    .rows = 1,
+                    .cols = 1,
+                    .pitch = 1,
+                    .offset = q->offset,
+                    .storage = &g->storage[BRC_PARAM]};
+    if (!strcmp(q->name, name)) {
+      check_ok(brc_tensor_write(a->device, &t, BRC_F64, &value));
+      return;
+    }
+  }
+  fail_msg("no parameter '%s'", name);
+}
+
+// Parameters that are not finite never reach a checkpoint, and the search tells when they do not come from training.
+static void test_wrong_parameters(void **state) {
+  (void)state;
+  char run[4096], path[4200], copy[4200], line[8600];
+  snprintf(run, sizeof run, "%s", fresh_run());
+  snprintf(path, sizeof path, "%s/checkpoint/state.safetensors", run);
+  snprintf(copy, sizeof copy, "%s.copy", run);
+  snprintf(line, sizeof line, "cp %s %s", path, copy);
+  wrong.call = -1;
+  brc_trainer *t = wrong_trainer(run, 1);
+  t->config.steps = 20;
+  check_ok(brc_trainer_run(t, NULL));
+  assert_int_equal(system(line), 0);
+  poison(t->agent, &t->agent->actor, "block0/dense0/kernel", NAN);
+  check_fails(BRC_E_VALUE, "step 20: 'actor/block0/dense0/kernel' is not finite", brc_checkpoint_save(t));
+  same_file(path, copy);
+  // The actor acts on it.
+  t->config.steps = 40;
+  check_fails(BRC_E_VALUE, "step 21: the actor's action of task 'test-wrong' is not finite",
+              brc_trainer_run(t, NULL));
+  same_file(path, copy);
+  check_ok(brc_checkpoint_load(t));
+  poison(t->agent, &t->agent->critic, "output/kernel", INFINITY);
+  check_fails(BRC_E_VALUE, "step 21, update 28: ", brc_trainer_run(t, NULL));
+  if (!strstr(brc_error(), "the steps did not repeat themselves")) fail_msg("%s", brc_error());
+  same_file(path, copy);
+  check_ok(brc_trainer_run(t, NULL));  // from the checkpoint, which the search has loaded
+  brc_trainer_free(t);
+}
+
+// Op by op the update has the same bits, and the first op with a number that is not finite is found, with its sample.
+static void test_watched_update(void **state) {
+  (void)state;
+  testing_device *d;
+  size_t n = testing_devices(&d);
+  static brc_train_config c;
+  configure(&c, "probe-padding --width 33 --actor-width 20 --batch 48 --start 100");
+  for (size_t i = 0; i < n; i++) {
+    if (d[i].provider > 0) continue;
+    brc_agent *a[2];
+    brc_batch b;
+    double *kernel[2];
+    uint64_t count;
+    brc_not_finite first;
+    for (int k = 0; k < 2; k++) {
+      check_ok(brc_agent_create(&a[k], &c.agent, d[i].device, (brc_agent_flags){0}));
+      check_ok(brc_agent_init(a[k]));
+      if (k == 0) check_ok(brc_batch_create(a[0], 48, &b));
+      for (uint64_t j = 0; j < b.elements; j++) b.block[j] = (float)((j * 2654435761u >> 7 & 0xff)) / 128 - 1;
+      for (uint32_t j = 0; j < 48; j++) b.task[j] = (int32_t)(j % 2), b.mask[j] = 1;
+      check_ok(brc_agent_write_batch(a[k], &b, false));
+      check_ok(k ? brc_agent_update_watched(a[k], &b, &first) : brc_agent_update(a[k]));
+      check_ok(brc_agent_wait(a[k]));
+      check_ok(brc_agent_read(a[k], "critic/block1/dense1/kernel", NULL, &count));
+      kernel[k] = malloc(count * sizeof(double));
+      check_ok(brc_agent_read(a[k], "critic/block1/dense1/kernel", kernel[k], &count));
+    }
+    assert_string_equal(first.where, "");
+    assert_memory_equal(kernel[0], kernel[1], count * sizeof(double));
+    static const struct {
+      const char *where;
+      int task;
+    } found[] = {{"(categorical_target), output target", 1}, {"op 'critic/block0/dense0/dense' (dense)", -1}};
+    for (int k = 0; k < 2; k++) {
+      if (k == 0) b.reward[7] = NAN;
+      if (k == 1) poison(a[1], &a[1]->critic, "block0/dense0/kernel", NAN);
+      check_ok(brc_agent_write_batch(a[k], &b, false));
+      check_ok(brc_agent_update_watched(a[k], &b, &first));
+      if (!strstr(first.where, found[k].where) || first.task != found[k].task)
+        fail_msg("%s: '%s', task %d", d[i].label, first.where, first.task);
+      b.reward[7] = 0;
+    }
+    for (int k = 0; k < 2; k++) free(kernel[k]), brc_agent_free(a[k]);
+    brc_batch_free(&b);
   }
 }
 
@@ -788,22 +1079,19 @@ static void test_init(void **state) {
   brc_agent_free(a);
 }
 
-int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),
-                                     cmocka_unit_test(test_taps),
-                                     cmocka_unit_test(test_memory_plan),
-                                     cmocka_unit_test(test_precisions),
-                                     cmocka_unit_test(test_probes),
-                                     cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_overlap_order),
-                                     cmocka_unit_test(test_stop),
-                                     cmocka_unit_test(test_sbatch),
-                                     cmocka_unit_test(test_other_backend),
-                                     cmocka_unit_test(test_resume),
-                                     cmocka_unit_test(test_divergence),
-                                     cmocka_unit_test(test_rows_file_is_whole),
-                                     cmocka_unit_test(test_evaluation),
-                                     cmocka_unit_test(test_evaluation_counts)};
+int main(int argc, char **argv) {
+  if (argc == 4 && !strcmp(argv[1], "--wrong")) return run_wrong(argv + 2);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_init),           cmocka_unit_test(test_taps),
+      cmocka_unit_test(test_memory_plan),    cmocka_unit_test(test_precisions),
+      cmocka_unit_test(test_probes),         cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_overlap_order),  cmocka_unit_test(test_stop),
+      cmocka_unit_test(test_sbatch),         cmocka_unit_test(test_docs),
+      cmocka_unit_test(test_other_backend),  cmocka_unit_test(test_resume),
+      cmocka_unit_test(test_divergence),     cmocka_unit_test(test_wrong_environment),
+      cmocka_unit_test(test_crash_and_hang), cmocka_unit_test(test_wrong_parameters),
+      cmocka_unit_test(test_watched_update), cmocka_unit_test(test_rows_file_is_whole),
+      cmocka_unit_test(test_evaluation),     cmocka_unit_test(test_evaluation_counts)};
   setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
   return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
 }

@@ -646,9 +646,9 @@ static void op_reduce(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r
     }
     out[c] = p->mode == 0 ? p->scale * sum : p->mode != 2 ? sqrtf(sum) : sum / (float)p->rows;
   }
-  if (p->mode == 2) {
-    out[1] = low;
-    out[2] = high;
+  if (p->mode == 2) {  // a comparison drops NaN, a sum does not
+    out[1] = out[0] != out[0] ? out[0] : low;
+    out[2] = out[0] != out[0] ? out[0] : high;
   }
 }
 
@@ -822,7 +822,9 @@ static void op_categorical_target(const brc_host_op *op, uint32_t e, uint32_t r0
     const float reward = *row(&op->in[1], 0, r), decay = p->discount * *row(&op->in[2], 0, r);
     const float shift = op->in[4].data[BRC_SCALAR_ALPHA] * *row(&op->in[3], 0, r);
     float *target = row(&op->out[0], 0, r);
-    for (uint32_t i = 0; i < n; i++) target[i] = 0;
+    // Where the shifted atoms are NaN, no column may stay without it.
+    const float last = reward + decay * (p->v_max - shift), start = last != last ? last : 0;
+    for (uint32_t i = 0; i < n; i++) target[i] = start;
     for (uint32_t e0 = 0; e0 < members; e0 += MEMBERS) {
       const uint32_t count = least(MEMBERS, members - e0);
       float max[MEMBERS], weight[MEMBERS];
@@ -830,6 +832,7 @@ static void op_categorical_target(const brc_host_op *op, uint32_t e, uint32_t r0
         const float *x = row(logits, e0 + k, r);
         max[k] = row_max(x, n);
         weight[k] = share / row_exp_sum(x, max[k], n);
+        for (uint32_t i = 0; weight[k] != weight[k] && i < n; i++) target[i] = weight[k];
       }
       for (uint32_t c = 0; c < n; c += LANES) {
         const uint32_t left = n - c;

@@ -2,7 +2,7 @@
 //   native   the host's product function as a native kernel, on CPU devices
 //   tiled    cl/gemm.cl, everywhere
 // These two take precisions below fp32 by rounding in software, for tests: BRC_EMULATE_PRECISION=1.
-//   mma      mma.c: tf32, bf16 and fp16 on NVIDIA's tensor cores
+//   mma      mma.c: tf32, bf16 and fp16 on the matrix units of NVIDIA, AMD and Intel
 //   clblast  CLBlast, loaded at run time; on CPU devices only when asked for: slow there, and long in compiling
 #ifdef BRC_HAVE_OPENCL
 #include "backends/host/precision.h"

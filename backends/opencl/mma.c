@@ -1,4 +1,4 @@
-// Products on NVIDIA's tensor cores: cl/gemm_nv.cl, one program per precision.
+// Products on matrix units (units.c): one program per family of kernels and precision.
 //
 // Off until exact products of every tile, layout and precision were right on this device with this driver; the verdict is kept
 // beside the compiled kernels. A precision whose products are wrong, or whose program the driver does not build, is refused in
@@ -7,8 +7,8 @@
 // tf32 reads float32 where it lies. For bf16 and fp16 a factor is copied first, rounded; the copy serves every product until something
 // writes what it was made of (a weight's from one optimiser step to the next), then its memory serves another.
 //
-// BRC_EMULATE_MMA, for tests, runs all of it on devices without tensor cores (see gemm_nv.cl): "1", or "wrong", with products that are
-// to be refused.
+// BRC_EMULATE_MMA, for tests, runs all of it on devices without matrix units: "1" (NVIDIA's) or the name of another unit; "wrong": NVIDIA's,
+// with products that are to be refused.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
 #include "backends/product_check.h"
@@ -19,59 +19,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SYNC, WGMMA };  // families of kernels
+enum { UNIT, WGMMA };  // families of kernels: the device's unit's, and Hopper's beside them
 
 static size_t up(size_t a, size_t b) { return (a + b - 1) / b; }
 
 //------------------------ 1. Where ---------------------------------------------
-static const char *emulated(void) {
-  const char *how = getenv("BRC_EMULATE_MMA");
-  return how && *how ? how : NULL;
-}
-static bool wrong_on_purpose(void) { return emulated() && !strcmp(emulated(), "wrong"); }
+static bool wrong_on_purpose(void) { return ocl_emulated() && !strcmp(ocl_emulated(), "wrong"); }
 
-// Compute capability: major number; 0: not NVIDIA's.
-static cl_uint generation(const ocl_device *d) {
-  cl_uint major = 0;
-  const bool known = ocl_has_extension(d->id, "cl_nv_device_attribute_query") &&
-                     ocl.clGetDeviceInfo(d->id, 0x4000, sizeof major, &major, NULL) == CL_SUCCESS;
-  return known ? major : 0;
+bool ocl_mma_device(const ocl_device *d) {
+  ocl_unit u;
+  return ocl_unit_find(d, &u);
 }
 
-bool ocl_mma_device(const ocl_device *d) { return emulated() || generation(d) >= 8; }
+// Hopper's instructions are of no other generation. Its compiler does not know them. Factors are cast and parts added by the unit's.
+static const ocl_unit wgmma = {
+    "wgmma", "cl/gemm_nv_wgmma.cl", "", "", 1u << BRC_TF32 | 1u << BRC_BF16 | 1u << BRC_FP16, 256, 9};
+static const char *const wgmma_prebuilt[BRC_PRECISION_COUNT] = {[BRC_TF32] = "cl/prebuilt/wgmma_tf32.ptx",
+                                                                [BRC_BF16] = "cl/prebuilt/wgmma_bf16.ptx",
+                                                                [BRC_FP16] = "cl/prebuilt/wgmma_fp16.ptx"};
 
-// Kernels by the instruction that they are made of. What casts factors and adds parts is SYNC's.
-static const struct mma_family {
-  const char *name, *source;
-  unsigned precisions;
-  const char *prebuilt[BRC_PRECISION_COUNT];  // for a compiler that does not know the instruction
-} families[OCL_MMA_FAMILIES] = {
-    [SYNC] = {"mma", "cl/gemm_nv.cl", 1u << BRC_TF32 | 1u << BRC_BF16 | 1u << BRC_FP16, {NULL}},
-    [WGMMA] = {"wgmma",
-               "cl/gemm_nv_wgmma.cl",
-               1u << BRC_TF32 | 1u << BRC_BF16 | 1u << BRC_FP16,
-               {[BRC_TF32] = "cl/prebuilt/wgmma_tf32.ptx",
-                [BRC_BF16] = "cl/prebuilt/wgmma_bf16.ptx",
-                [BRC_FP16] = "cl/prebuilt/wgmma_fp16.ptx"}}};
+static const ocl_unit *family_of(const ocl_device *d, int family) {
+  return family == UNIT ? &d->mma.unit : &wgmma;
+}
 
-// Hopper's instructions are of no other generation.
 static bool family_here(const ocl_device *d, int family) {
-  return family == SYNC || emulated() || generation(d) == 9;
-}
-
-static void options_of(brc_precision precision, char *out, size_t bytes) {
-  snprintf(out, bytes, " -DPRECISION=%d", precision);
-  if (emulated()) snprintf(out + strlen(out), bytes - strlen(out), " -DMMA_EMULATED");
+  return family == UNIT || (d->mma.unit.generation && (ocl_emulated() || d->mma.unit.generation == 9));
 }
 
 static brc_status program_of(ocl_device *d, int family, brc_precision precision) {
-  const struct mma_family *f = &families[family];
+  const ocl_unit *u = family_of(d, family);
   cl_program *p = &d->mma.programs[family][precision];
   if (*p) return BRC_OK;
-  if (f->prebuilt[precision] && !emulated()) return ocl_program_prebuilt(d, f->prebuilt[precision], p);
-  char options[64];
-  options_of(precision, options, sizeof options);
-  return ocl_program_make(d, &f->source, 1, options, p);
+  if (family == WGMMA && !ocl_emulated()) return ocl_program_prebuilt(d, wgmma_prebuilt[precision], p);
+  char options[128];
+  ocl_unit_options(u, precision, options, sizeof options);
+  return ocl_program_make(d, &u->source, 1, options, p);
 }
 
 void ocl_mma_close(ocl_device *d) {
@@ -84,14 +66,14 @@ void ocl_mma_close(ocl_device *d) {
 // In the order of preference: larger ones read less, but there must be enough for all compute units.
 static const struct mma_tile {
   int family;
-  uint32_t m, n, threads;
+  uint32_t m, n;
   uint32_t fill;           // least number of tiles, in hundredths of the compute units
   const char *kernels[3];  // nn, nt, tn
-} tiles[] = {{WGMMA, 128, 128, 256, 150, {"wgmma_nn_128x128", "wgmma_nt_128x128", "wgmma_tn_128x128"}},
-             {WGMMA, 128, 64, 256, 75, {"wgmma_nn_128x64", "wgmma_nt_128x64", "wgmma_tn_128x64"}},
-             {SYNC, 128, 128, 128, 100, {"mma_nn_128x128", "mma_nt_128x128", "mma_tn_128x128"}},
-             {SYNC, 128, 64, 128, 100, {"mma_nn_128x64", "mma_nt_128x64", "mma_tn_128x64"}},
-             {SYNC, 64, 64, 128, 0, {"mma_nn_64x64", "mma_nt_64x64", "mma_tn_64x64"}}};
+} tiles[] = {{WGMMA, 128, 128, 150, {"wgmma_nn_128x128", "wgmma_nt_128x128", "wgmma_tn_128x128"}},
+             {WGMMA, 128, 64, 75, {"wgmma_nn_128x64", "wgmma_nt_128x64", "wgmma_tn_128x64"}},
+             {UNIT, 128, 128, 100, {"mma_nn_128x128", "mma_nt_128x128", "mma_tn_128x128"}},
+             {UNIT, 128, 64, 100, {"mma_nn_128x64", "mma_nt_128x64", "mma_tn_128x64"}},
+             {UNIT, 64, 64, 0, {"mma_nn_64x64", "mma_nt_64x64", "mma_tn_64x64"}}};
 // A tile is named as its nn kernel.
 const char *const *ocl_mma_tiles(const ocl_device *d) {
   static const char *names[BRC_COUNT(tiles) + 1];
@@ -101,10 +83,10 @@ const char *const *ocl_mma_tiles(const ocl_device *d) {
 }
 
 bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) {
-  return d->mma.trusted[g->tile ? tiles[g->tile - 1].family : SYNC] >> g->p.precision & 1;
+  return d->mma.trusted[g->tile ? tiles[g->tile - 1].family : UNIT] >> g->p.precision & 1;
 }
 
-enum { THREADS = 128, SPLIT_MOST = 16, SPLIT_LEAST_K = 256 };
+enum { THREADS = 128 /* of copies and sums */, SPLIT_MOST = 16, SPLIT_LEAST_K = 256 };
 
 static size_t tiles_of(const struct mma_tile *t, const ocl_gemm *g) {
   return up(g->p.m, t->m) * up(g->p.n, t->n) * g->p.batch;
@@ -276,7 +258,7 @@ static brc_status copy_get(brc_exec *x, const brc_op *op, const factor *f, const
                                       .stride_b = stride,
                                       .precision = f->precision,
                                       .scale_a = f->scale};
-  ocl_call c = call_of(x, SYNC, f->turned ? "mma_turn" : "mma_cast", &p);
+  ocl_call c = call_of(x, UNIT, f->turned ? "mma_turn" : "mma_cast", &p);
   c.operands[0] = f->tensor;
   c.operands[1] = &r->tensor;
   c.operand_count = 2;
@@ -312,7 +294,7 @@ brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   const bool k_major = t->family == WGMMA && p.precision == BRC_TF32, swapped = k_major && !g->ta && !g->tb;
   const brc_tensor *a, *b;
   room *work = NULL;
-  brc_status st = program_of(x->device, SYNC, (brc_precision)p.precision);
+  brc_status st = program_of(x->device, UNIT, (brc_precision)p.precision);
   if (!st) st = program_of(x->device, t->family, (brc_precision)p.precision);
   if (!st) st = operand_get(x, op, 0, false, &a, &p.lda, &p.stride_a);
   if (!st) st = operand_get(x, op, 1, k_major && g->ta, &b, &p.ldb, &p.stride_b);
@@ -328,11 +310,11 @@ brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   c.groups[0] = up(p.n, swapped ? t->m : t->n);
   c.groups[1] = up(p.m, swapped ? t->n : t->m);
   c.groups[2] = (size_t)p.batch * splits;
-  c.local = t->threads;
+  c.local = family_of(x->device, t->family)->threads;
   st = ocl_call_add(x, op, &c);
   if (st || splits == 1) return st;
   c.name = "mma_sum";
-  c.program = x->device->mma.programs[SYNC][p.precision];
+  c.program = x->device->mma.programs[UNIT][p.precision];
   c.extra_count = 1;
   c.groups[0] = up((size_t)p.m * p.n, THREADS);
   c.groups[1] = 1;
@@ -375,12 +357,12 @@ typedef struct verdict {
 } verdict;
 
 static brc_status verdict_begin(brc_cache *c, const ocl_device *d) {
-  const char *files[] = {families[SYNC].source, families[WGMMA].source, families[WGMMA].prebuilt[BRC_TF32],
-                         families[WGMMA].prebuilt[BRC_BF16], families[WGMMA].prebuilt[BRC_FP16]};
-  char options[64];
-  options_of(BRC_FP32, options, sizeof options);
+  const char *files[] = {d->mma.unit.source, wgmma.source, wgmma_prebuilt[BRC_TF32], wgmma_prebuilt[BRC_BF16],
+                         wgmma_prebuilt[BRC_FP16]};
+  char options[160];
+  ocl_unit_options(&d->mma.unit, BRC_FP32, options, sizeof options);
   if (wrong_on_purpose()) snprintf(options + strlen(options), sizeof options - strlen(options), " -DWRONG");
-  return ocl_cache_begin(c, d, files, BRC_COUNT(files), options, "BRCMMA3");
+  return ocl_cache_begin(c, d, files, d->mma.unit.generation ? BRC_COUNT(files) : 1, options, "BRCMMA3");
 }
 
 static void verdict_read(ocl_device *d) {
@@ -409,28 +391,29 @@ static void verdict_write(const ocl_device *d) {
 static void check_precision(ocl_device *d, brc_precision precision) {
   const unsigned bit = 1u << precision;
   for (int f = 0; f < OCL_MMA_FAMILIES; f++) {
-    if (!(families[f].precisions & bit) || !family_here(d, f)) continue;
-    d->mma.trusted[SYNC] |= bit;  // so that the check's products come here
+    if (!family_here(d, f) || !(family_of(d, f)->precisions & bit)) continue;
+    d->mma.trusted[UNIT] |= bit;  // so that the check's products come here
     const bool good = !check_products(d, f, precision);
     if (good)
       d->mma.trusted[f] |= bit;
     else
-      refuse(&d->base.info, families[f].name, precision);
-    if (f == SYNC && !good) {
-      d->mma.trusted[SYNC] &= ~bit;
+      refuse(&d->base.info, family_of(d, f)->name, precision);
+    if (f == UNIT && !good) {
+      d->mma.trusted[UNIT] &= ~bit;
       return;  // the others cast and add with its kernels
     }
   }
 }
 
 void ocl_mma_trust(ocl_device *d, unsigned precisions) {
+  ocl_unit_find(d, &d->mma.unit);
   if (brc_env_is_one("BRC_TRUST_PRODUCTS")) {
     for (int f = 0; f < OCL_MMA_FAMILIES; f++)
-      d->mma.trusted[f] = family_here(d, f) ? families[f].precisions : 0;
+      d->mma.trusted[f] = family_here(d, f) ? family_of(d, f)->precisions : 0;
     return;
   }
   verdict_read(d);
-  const unsigned missing = precisions & families[SYNC].precisions & ~d->mma.known;
+  const unsigned missing = precisions & d->mma.unit.precisions & ~d->mma.known;
   if (!missing) return;
   if (!d->context) {
     d->base.info.unchecked = true;

@@ -4,7 +4,8 @@
 //   program.c  the kernels of cl/ built for a device, cached on disk
 //   ops.c      one function per op: which kernel, how many work-groups
 //   gemm.c     the providers of products
-//   mma.c      one of them: NVIDIA's tensor cores
+//   units.c    which matrix units there are, and their kernels
+//   mma.c      one of the providers: matrix units
 //   order.c    what each step waits for, where a queue is out of order
 //   opencl.c   buffers, compile, run, profile: the table of backend.h
 #ifndef BRC_OPENCL_H
@@ -58,6 +59,16 @@ typedef struct ocl_gemm_provider ocl_gemm_provider;
 
 typedef struct ocl_device ocl_device;
 
+// A kind of matrix units and the kernels for it.
+typedef struct ocl_unit {
+  const char *name, *source;
+  const char *options;  // of the source
+  const char *real;     // more of them where it is not emulated
+  unsigned precisions;  // bits
+  uint32_t threads;     // of a work-group of a product
+  cl_uint generation;   // NVIDIA's: compute capability, the major number; 0: another vendor's
+} ocl_unit;
+
 // On CPU devices the memory is ours, as native kernels need its address, and PoCL 3.1 hands them the addresses of several
 // buffers in the wrong order.
 struct brc_buffer {
@@ -83,6 +94,7 @@ struct ocl_device {
   cl_program program;
   char cache[4096];  // folder of compiled kernels
   struct ocl_mma {
+    ocl_unit unit;
     cl_program programs[OCL_MMA_FAMILIES][BRC_PRECISION_COUNT];  // made at the first use
     unsigned known;                                              // precisions that were checked, as bits
     unsigned trusted[OCL_MMA_FAMILIES];   // precisions whose products were right here, as bits
@@ -239,11 +251,18 @@ brc_status ocl_gemm_choose(ocl_device *d, const char *forced);
 void ocl_gemm_names(const ocl_device *d, const char **names);
 // Then, on an open device or for a list: what its matrix units are good for in these precisions (bits), and with that which it has.
 void ocl_gemm_trust(ocl_device *d, unsigned precisions);
-bool ocl_mma_chosen(const ocl_device *d);  // may products go to NVIDIA's tensor cores?
+bool ocl_mma_chosen(const ocl_device *d);  // may products go to matrix units?
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 size_t ocl_gemm_candidates(brc_device *d, char (*out)[BRC_CHOICE_TEXT], size_t max);
 
-//------------------------ 6. NVIDIA's tensor cores ----------------------------
+//------------------------ 6. Matrix units --------------------------------------
+// A device's; false: none that we have kernels for. In tests BRC_EMULATE_MMA names one that is emulated.
+bool ocl_unit_find(const ocl_device *d, ocl_unit *out);
+const char *ocl_emulated(void);         // what BRC_EMULATE_MMA says; NULL: nothing
+const ocl_unit *ocl_unit_at(size_t i);  // all of them; NULL behind the last
+// Options of its program for a precision, behind the common ones.
+void ocl_unit_options(const ocl_unit *u, brc_precision precision, char *out, size_t bytes);
+
 bool ocl_mma_device(const ocl_device *d);
 bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g);
 brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);

@@ -275,6 +275,68 @@ brc_status brc_agent_write_noise(brc_agent *a, brc_dtype dtype, const void *targ
 brc_status brc_agent_update(brc_agent *a) { return a->device->backend->run(a->device, a->update_exec, 1); }
 brc_status brc_agent_wait(brc_agent *a) { return a->device->backend->wait(a->device); }
 
+// Where a tensor first has an element that is not finite; *out stays as it is if nowhere.
+static brc_status look(brc_agent *a, const brc_batch *b, const brc_op *op, const brc_tensor *t,
+                       brc_not_finite *out) {
+  const size_t n = (size_t)t->members * t->rows * t->cols;
+  double *x = malloc((n + 1) * sizeof *x);
+  if (!x) return brc_fail(BRC_E_NOMEM, "out of memory for the output of op '%s'", op->label);
+  brc_status st = brc_tensor_read(a->device, NULL, t, BRC_F64, x);
+  size_t i = 0;
+  while (!st && i < n && isfinite(x[i])) i++;
+  if (!st && i < n) {
+    uint32_t r = (uint32_t)(i / t->cols % t->rows);
+    snprintf(out->where, sizeof out->where,
+             "op '%s' (%s), output %s [%u,%u,%u] at member %zu, row %u, column %zu: %g", op->label,
+             brc_op_infos[op->kind].name, t->name, t->members, t->rows, t->cols, i / t->cols / t->rows, r,
+             i % t->cols, x[i]);
+    out->task = t->rows == b->rows ? b->task[r] : -1;
+    for (; i < n && out->task >= 0; i++) {
+      r = (uint32_t)(i / t->cols % t->rows);
+      if (!isfinite(x[i]) && b->task[r] != out->task) out->task = -1;
+    }
+  }
+  free(x);
+  return st;
+}
+
+// Each op is a program of its own here, and the activations lie where every one of them can be read.
+brc_status brc_agent_update_watched(brc_agent *a, const brc_batch *b, brc_not_finite *first) {
+  const brc_backend *k = a->device->backend;
+  brc_program *p;
+  brc_storage arena = {.name = "activations"};
+  *first = (brc_not_finite){.task = -1};
+  brc_status st = brc_program_create(&p, "watched update");
+  if (st) return st;
+  learner l = {
+      b->rows, true, &a->batch, &a->scalars, &a->counts, &a->metrics, a->given_noise ? &a->noise : NULL};
+  build_learner(a, p, &l, false);
+  st = brc_program_finish(p);
+  arena.elements = p->arena_elements;
+  if (!st) st = brc_storage_alloc(a->device, &arena);
+  for (size_t i = 0; i < p->tensor_count; i++)
+    if (!p->tensors[i]->storage) p->tensors[i]->storage = &arena;
+  for (size_t i = 0; !st && i < p->op_count; i++) {
+    brc_op op = *p->ops[i], *only = &op;
+    brc_program one = *p;
+    brc_exec *e;
+    op.index = 0;
+    one.ops = &only;
+    one.op_count = 1;
+    one.arena_elements = 128;  // unused
+    st = k->compile(a->device, &one, &e);
+    if (st) break;
+    st = k->run(a->device, e, 1);
+    if (!st) st = k->wait(a->device);
+    for (int o = 0; !st && !*first->where && o < BRC_MAX_OUT; o++)
+      if (op.out[o] && op.out[o]->dtype != BRC_I32) st = look(a, b, &op, op.out[o], first);
+    k->exec_free(a->device, e);
+  }
+  brc_storage_release(a->device, &arena);
+  brc_program_free(p);
+  return st;
+}
+
 static brc_status read_row(brc_agent *a, brc_storage *s, uint64_t at, uint32_t n, double *out) {
   brc_tensor t = {.name = s->name, .members = 1, .rows = 1, .cols = n, .pitch = n, .offset = at, .storage = s};
   return brc_tensor_read(a->device, NULL, &t, BRC_F64, out);

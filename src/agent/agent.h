@@ -107,7 +107,7 @@ typedef struct brc_agent {
 typedef struct brc_agent_flags {
   bool given_noise;  // noise comes from brc_agent_write_noise (verify, tapes)
   bool taps;         // keep what golden cases expect of the first update
-  bool rough;        // brc_agent_init makes no kernel orthogonal: for benchmarks, as wide ones take half a minute
+  bool rough;  // brc_agent_init makes no kernel orthogonal: for benchmarks, as wide ones take half a minute
   brc_precision
       precision;  // of the products of updates; acting is always in float32, so that a policy is the same everywhere
 } brc_agent_flags;
@@ -130,6 +130,13 @@ brc_status brc_agent_write_batch(brc_agent *a, const brc_batch *b, bool async);
 brc_status brc_agent_write_noise(brc_agent *a, brc_dtype dtype, const void *target, const void *actor);
 brc_status brc_agent_update(
     brc_agent *a);  // one update on the batch last written; may return before it is done
+// The same update to the bit, op by op, for finding out why numbers are not finite: the first op with such an output. `b` is the
+// batch last written. Slow, as every op is compiled for itself.
+typedef struct brc_not_finite {
+  char where[512];  // op, tensor, element and its value, in words; empty: every output was finite
+  int task;  // whose samples (rows of the batch) have such elements there; -1: several tasks', or it has no such rows
+} brc_not_finite;
+brc_status brc_agent_update_watched(brc_agent *a, const brc_batch *b, brc_not_finite *first);
 brc_status brc_agent_wait(brc_agent *a);
 brc_status brc_agent_metrics(brc_agent *a, double out[BRC_METRIC_COUNT]);  // of the last update
 brc_status brc_agent_alpha(brc_agent *a, double *alpha);                   // exp(log_alpha) now

@@ -131,18 +131,51 @@ bool brc_option_given(const char *given, const char *name) {
   return false;
 }
 
+bool brc_help_is_man;
+
+void brc_man_text(const char *text) {
+  bool begins = true;
+  for (; *text; text++) {
+    if (begins && (*text == '.' || *text == '\'')) fputs("\\&", stdout);
+    begins = *text == '\n';
+    const char *special = *text == '\\' ? "\\e" : *text == '-' ? "\\-" : *text == '\'' ? "\\(aq" : NULL;
+    if (special)
+      fputs(special, stdout);
+    else
+      putchar(*text);
+  }
+}
+
+static void help_line(const brc_option *o) {
+  const char *kind[] = {"N", "X", o->choices ? o->choices : "TEXT", ""};
+  char left[96];
+  snprintf(left, sizeof left, "--%s %s", o->name, kind[o->type]);
+  printf("  %-34s %s", left, o->help);
+  if (o->type != BRC_OPT_FLAG && *o->fallback) printf(" [%s]", o->fallback);
+  printf("\n");
+}
+
+static void man_entry(const brc_option *o) {
+  const char *kind[] = {"N", "X", o->choices ? o->choices : "TEXT", ""};
+  printf(".TP\n\\fB\\-\\-");
+  brc_man_text(o->name);
+  printf("\\fR %s", *kind[o->type] ? "\\fI" : "");
+  brc_man_text(kind[o->type]);
+  printf("%s\n", *kind[o->type] ? "\\fR" : "");
+  brc_man_text(o->help);
+  if (o->type != BRC_OPT_FLAG && *o->fallback) {
+    printf(" [");
+    brc_man_text(o->fallback);
+    printf("]");
+  }
+  printf("\n");
+}
+
 void brc_options_help(const brc_option_set *s) {
   for (size_t t = 0; t < s->count; t++) {
-    printf("\n%s:\n", s->tables[t].title);
-    for (size_t i = 0; i < s->tables[t].count; i++) {
-      const brc_option *o = &s->tables[t].rows[i];
-      const char *kind[] = {"N", "X", o->choices ? o->choices : "TEXT", ""};
-      char left[96];
-      snprintf(left, sizeof left, "--%s %s", o->name, kind[o->type]);
-      printf("  %-34s %s", left, o->help);
-      if (o->type != BRC_OPT_FLAG && *o->fallback) printf(" [%s]", o->fallback);
-      printf("\n");
-    }
+    printf(brc_help_is_man ? ".PP\n%s:\n" : "\n%s:\n", s->tables[t].title);
+    for (size_t i = 0; i < s->tables[t].count; i++)
+      (brc_help_is_man ? man_entry : help_line)(&s->tables[t].rows[i]);
   }
 }
 

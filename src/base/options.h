@@ -35,7 +35,11 @@ brc_status brc_option_set_text(const brc_option_set *s, const char *name, const 
 // given (may be NULL): appends the names of the options seen, comma-separated, to a buffer of BRC_TEXT bytes.
 brc_status brc_options_parse(const brc_option_set *s, int argc, char **argv, const char **words, size_t max,
                              size_t *count, char *given);
+// The lines of --help on standard output; as troff (man macros) once brc_help_is_man is set.
 void brc_options_help(const brc_option_set *s);
+extern bool brc_help_is_man;
+// A text for troff: nothing in it is taken as a request or an escape. Lines stay lines.
+void brc_man_text(const char *text);
 bool brc_option_given(const char *given, const char *name);
 // {"actor_width": 256, ...} into an object; back from one. E_FORMAT names the key: unknown and not among `others` (NULL behind the
 // last), there twice, of another type than the option, or outside its bounds.

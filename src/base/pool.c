@@ -198,10 +198,13 @@ static int allowed_cores(void) {
   return online > 0 ? (int)online : 1;
 }
 
-// Signals stay with the thread that asked for them: workers block all.
+// Signals stay with the thread that asked for them: workers block all but those that a thread's own instructions raise, which would
+// else end the process before a handler of theirs.
 static int start_worker(struct worker *w) {
   sigset_t all, old;
   sigfillset(&all);
+  static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+  for (size_t i = 0; i < BRC_COUNT(own); i++) sigdelset(&all, own[i]);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   int error = pthread_create(&w->id, NULL, worker_main, w);
   pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -515,6 +515,17 @@ brc_status brc_st_writer_copy(brc_st_writer *w, const char *name, brc_st_dtype d
   return BRC_OK;
 }
 
+const char *brc_st_writer_not_finite(const brc_st_writer *w) {
+  for (size_t k = 0; k < w->count; k++) {
+    const struct entry *e = &w->entries[k];
+    if (e->dtype != BRC_ST_F32 && e->dtype != BRC_ST_F64) continue;
+    const brc_st_tensor t = {.dtype = e->dtype, .data = e->data};
+    for (uint64_t i = 0; i < e->bytes / brc_st_dtype_bytes(e->dtype); i++)
+      if (!isfinite(brc_st_get(&t, i))) return e->name;
+  }
+  return NULL;
+}
+
 // The header's text; sticky when out of memory.
 struct text {
   char *at;

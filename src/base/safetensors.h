@@ -51,6 +51,8 @@ brc_status brc_st_writer_add(brc_st_writer *w, const char *name, brc_st_dtype t,
 // As add, but the writer keeps its own copy of the data.
 brc_status brc_st_writer_copy(brc_st_writer *w, const char *name, brc_st_dtype t, int rank,
                               const uint64_t *shape, const void *data);
+// The name of the first tensor of floats among those collected with an element that is not finite; NULL: there is none.
+const char *brc_st_writer_not_finite(const brc_st_writer *w);
 brc_status brc_st_write(brc_st_writer *w, const char *path);
 void brc_st_writer_free(brc_st_writer *w);
 #endif

@@ -30,8 +30,10 @@ brc_status brc_cmd_devices(int argc, char **argv) {
   const brc_option row = {"json", BRC_OPT_FLAG, 0, 0, 0, "false", NULL, "one JSON object"};
   brc_option_set set = {.tables = {{&row, 1, &json, "Output"}}, .count = 1};
   if (brc_cli_help(argc, argv,
-                   "usage: brc devices [--json]\n\nEvery backend's devices and what they can do.\n"))
+                   "usage: brc devices [--json]\n\nEvery backend's devices and what they can do.\n")) {
+    brc_options_help(&set);
     return BRC_OK;
+  }
   const char *words[1];
   size_t count;
   brc_status st = brc_options_parse(&set, argc, argv, words, 0, &count, NULL);

@@ -1,13 +1,22 @@
 #include "cli/cli.h"
 #include "cli/dry_run.h"
+#include "envs/watch.h"
 #include "train/train.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+// An environment hangs: its thread cannot be ended, so the process is.
+static void give_up(const char *text) {
+  fprintf(stderr, "brc: %s\n", text);
+  _exit(1);
+}
 
 // Options that may stand beside --resume: they do not change the mathematics.
 static bool may_resume_with(const char *given) {
-  static const char *const fine[] = {"steps",  "threads", "quiet",  "json", "run",     "resume",
-                                     "assets", "backend", "device", "gemm", "dry-run", NULL};
+  static const char *const fine[] = {"steps",   "threads",     "quiet",   "json",   "run",
+                                     "resume",  "assets",      "backend", "device", "gemm",
+                                     "dry-run", "env-timeout", NULL};
   char copy[BRC_TEXT];
   snprintf(copy, sizeof copy, "%s", given);
   for (char *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
@@ -52,6 +61,7 @@ static brc_status read_resumed(brc_train_config *c, const char *run, const char 
   c->json = was.json;
   if (brc_option_given(given, "steps")) c->steps = was.steps;
   if (brc_option_given(given, "threads")) c->threads = was.threads;
+  if (brc_option_given(given, "env-timeout")) c->env_timeout = was.env_timeout;
   if (brc_option_given(given, "assets")) memcpy(c->assets, was.assets, sizeof c->assets);
   if (brc_option_given(given, "backend") && strcmp(was.backend, "auto") && strcmp(was.backend, c->backend)) {
     memcpy(c->backend, was.backend, sizeof c->backend);
@@ -99,6 +109,31 @@ static brc_status read_words(brc_option_set *set, brc_train_config *c, train_com
   return st;
 }
 
+// Begin or go on, to the end or a signal.
+static brc_status train(brc_trainer *t, bool going_on, volatile const int *stop) {
+  const brc_train_config *c = &t->config;
+  if (!c->quiet && *t->device->why)
+    fprintf(stderr, "brc: takes %s device %d: %s\n", t->device->backend->name, t->device->info.index,
+            t->device->why);
+  if (!c->quiet)
+    fprintf(stderr, "brc: %zu task%s on %s (%s), run %s\n", c->task_count, c->task_count > 1 ? "s" : "",
+            t->device->info.name, t->device->backend->name, c->run);
+  brc_status st = BRC_OK;
+  if (going_on && brc_checkpoint_exists(c->run)) {
+    st = brc_checkpoint_load(t);
+    if (!st && t->loop.step < (uint64_t)c->steps) st = brc_run_rewind(t);
+    if (!st && t->loop.step < (uint64_t)c->steps) st = brc_run_add_part(t);
+  } else {
+    if (!going_on) st = brc_run_create(t, brc_main_argc, brc_main_argv);
+    if (!st) st = brc_run_rewind(t);  // a run that died before its first checkpoint starts anew
+    if (!st) st = brc_trainer_init(t);
+    if (!st) st = brc_checkpoint_save(t);
+  }
+  if (!st) st = brc_trainer_run(t, stop);
+  if (c->json && (!st || st == BRC_E_STOPPED)) print_json(t);
+  return st;
+}
+
 brc_status brc_cmd_train(int argc, char **argv) {
   static brc_train_config c;
   static train_command o;
@@ -136,27 +171,11 @@ brc_status brc_cmd_train(int argc, char **argv) {
   if (st || o.dry_run) return st ? st : brc_cli_dry_run(&c);
 
   volatile const int *stop = brc_cli_stop();
-  brc_trainer *t;
-  st = brc_trainer_create(&t, &c);
-  if (st) return st;
-  if (!c.quiet && *t->device->why)
-    fprintf(stderr, "brc: takes %s device %d: %s\n", t->device->backend->name, t->device->info.index,
-            t->device->why);
-  if (!c.quiet)
-    fprintf(stderr, "brc: %zu task%s on %s (%s), run %s\n", c.task_count, c.task_count > 1 ? "s" : "",
-            t->device->info.name, t->device->backend->name, c.run);
-  if (going_on && brc_checkpoint_exists(c.run)) {
-    st = brc_checkpoint_load(t);
-    if (!st && t->loop.step < (uint64_t)c.steps) st = brc_run_rewind(t);
-    if (!st && t->loop.step < (uint64_t)c.steps) st = brc_run_add_part(t);
-  } else {
-    if (!going_on) st = brc_run_create(t, brc_main_argc, brc_main_argv);
-    if (!st) st = brc_run_rewind(t);  // a run that died before its first checkpoint starts anew
-    if (!st) st = brc_trainer_init(t);
-    if (!st) st = brc_checkpoint_save(t);
-  }
-  if (!st) st = brc_trainer_run(t, stop);
-  if (c.json && (!st || st == BRC_E_STOPPED)) print_json(t);
+  brc_trainer *t = NULL;
+  if (c.env_timeout) st = brc_env_watch_start((double)c.env_timeout, give_up);
+  if (!st) st = brc_trainer_create(&t, &c);
+  if (!st) st = train(t, going_on, stop);
+  brc_env_watch_stop();
   brc_trainer_free(t);
   return st;
 }

@@ -1,5 +1,7 @@
 // brc: trains BRC. Exit status: 0, 1 (failed), 2 (usage), 75 (stopped on request, can be resumed).
 #include "cli/cli.h"
+#include "base/options.h"
+#include "envs/watch.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,10 +29,35 @@ static const struct {
     {"bench", brc_cmd_bench, "measure: bench update, gemm, tune, op, env"},
 };
 
+//------------------------ 1. Help ---------------------------------------------
+// A usage text for a man page: its first lines as they are, paragraphs filled, examples (lines that are set in) as they are.
+static void man_usage(const char *usage) {
+  char line[512];
+  bool head = true, literal = false;
+  for (const char *at = usage, *end; *at; at = end + 1) {
+    end = strchr(at, '\n');
+    snprintf(line, sizeof line, "%.*s", (int)(end - at), at);
+    head &= *line != 0;
+    const bool wants = head || *line == ' ';
+    if (literal != wants) printf(wants ? ".EX\n" : ".EE\n");
+    literal = wants;
+    if (*line) {
+      brc_man_text(line);
+      printf("\n");
+    } else {
+      printf(".PP\n");
+    }
+  }
+  if (literal) printf(".EE\n");
+}
+
 bool brc_cli_help(int argc, char **argv, const char *usage) {
   for (int i = 0; i < argc; i++)
     if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-      fputs(usage, stdout);
+      if (brc_help_is_man)
+        man_usage(usage);
+      else
+        fputs(usage, stdout);
       return true;
     }
   return false;
@@ -60,7 +87,57 @@ static void help(FILE *f) {
          ": bigger, regularized, categorical value learning on any device\n\nusage: brc COMMAND [options]\n\n");
   for (size_t i = 0; i < BRC_COUNT(commands); i++)
     fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].help);
-  fprintf(f, "\nbrc COMMAND --help tells more. brc --version\n");
+  fprintf(f, "\nbrc COMMAND --help tells more. brc help --man is the man page. brc --version\n");
+}
+
+// brc(1), of the same tables as --help.
+static void man_page(void) {
+  static const char head[] = ".TH BRC 1 \"\" \"brc " BRC_VERSION
+                             "\" \"User Commands\"\n"
+                             ".SH NAME\nbrc \\- bigger, regularized, categorical value learning on any device\n"
+                             ".SH SYNOPSIS\n.B brc\n.I COMMAND\n[options]\n"
+                             ".SH DESCRIPTION\nTrains one policy on one task or many by reinforcement learning "
+                             "(BRC), on GPUs through OpenCL or "
+                             "Vulkan and on CPUs. A run is a folder: it holds its configuration, logs, and "
+                             "checkpoints to go on from.\n"
+                             ".SH COMMANDS\n";
+  static const char tail[] =
+      ".SH EXIT STATUS\n"
+      ".TP\n0\nDone.\n.TP\n1\nFailed; standard error says at what.\n.TP\n2\nWrong usage; nothing was begun.\n"
+      ".TP\n75\nStopped by SIGTERM, SIGUSR1 or Ctrl\\-C after a checkpoint; can be resumed.\n"
+      ".SH ENVIRONMENT\n"
+      ".TP\n.B BRC_ASSETS\nFolders with the tasks\\(aq files, colons between, searched after \\-\\-assets.\n"
+      ".TP\n.B XDG_DATA_HOME\nHolds brc/, where tools/setup and \\fBbrc assets fetch\\fR put files; default: "
+      "~/.local/share.\n"
+      ".TP\n.B BRC_CACHE\nFolder of compiled kernels and measured rates; default: ~/.cache/brc.\n"
+      ".TP\n.B BRC_REFERENCE\nFolder with published curves for \\fBbrc plot\\fR.\n"
+      ".TP\n.BR CUDA_VISIBLE_DEVICES \", \" ROCR_VISIBLE_DEVICES \", \" ZE_AFFINITY_MASK\nand their like limit "
+      "which GPUs "
+      "\\-\\-device auto takes.\n"
+      ".SH FILES\n"
+      ".TP\n.I RUN/config.json\nEvery option of the run, device, versions, hashes of the tasks\\(aq files.\n"
+      ".TP\n.IR RUN/log.csv \", \" RUN/train.csv\nOne row per evaluation; one per \\-\\-log\\-interval steps. "
+      "The same as "
+      "TensorBoard events beside them.\n"
+      ".TP\n.I RUN/checkpoint/\nThe last complete state.\n";
+  static char *help_word[] = {"--help", NULL};
+  brc_help_is_man = true;
+  fputs(head, stdout);
+  for (size_t i = 0; i < BRC_COUNT(commands); i++) {
+    printf(".SS brc %s\n", commands[i].name);
+    brc_man_text(commands[i].help);
+    printf("\n");
+    commands[i].run(1, help_word);
+  }
+  fputs(tail, stdout);
+}
+
+//------------------------ 2. The program --------------------------------------
+// Standard output that is gone, a full disk behind a pipe or file, is a failure.
+static int written(int status) {
+  if (!fflush(stdout) || status) return status;
+  fprintf(stderr, "brc: standard output could not be written\n");
+  return 1;
 }
 
 static int exit_status(brc_status st) {
@@ -72,13 +149,17 @@ static int exit_status(brc_status st) {
 int main(int argc, char **argv) {
   brc_main_argc = argc;
   brc_main_argv = argv;
+  brc_env_watch_crashes();
   if (argc < 2) {
     help(stderr);
     return 2;
   }
   if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
-    help(stdout);
-    return 0;
+    if (argc > 2 && !strcmp(argv[2], "--man"))
+      man_page();
+    else
+      help(stdout);
+    return written(0);
   }
   if (!strcmp(argv[1], "--version")) {
     puts("brc " BRC_VERSION);
@@ -88,12 +169,7 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < BRC_COUNT(commands); i++) {
     names[i] = commands[i].name;
     if (strcmp(argv[1], names[i])) continue;
-    int status = exit_status(commands[i].run(argc - 2, argv + 2));
-    if (fflush(stdout) && !status) {  // a full disk behind a pipe or file
-      fprintf(stderr, "brc: standard output could not be written\n");
-      status = 1;
-    }
-    return status;
+    return written(exit_status(commands[i].run(argc - 2, argv + 2)));
   }
   char near[128];
   brc_nearest(argv[1], names, BRC_COUNT(names), 2, near, sizeof near);

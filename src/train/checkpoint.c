@@ -112,6 +112,10 @@ brc_status brc_checkpoint_save(brc_trainer *t) {
   if (!st) st = brc_st_writer_meta(w, "format", "brc-checkpoint");
   if (!st) st = brc_st_writer_meta(w, "format_version", FORMAT_VERSION);
   if (!st) st = brc_agent_save(t->agent, w, "");
+  const char *bad = st ? NULL : brc_st_writer_not_finite(w);
+  if (bad)
+    st = brc_fail(BRC_E_VALUE, "step %llu: '%s' is not finite; the run diverged, and no checkpoint is written",
+                  (unsigned long long)t->loop.step, bad);
   if (!st) st = brc_normalizer_state_add(t->normalizer, w, "");
   if (!st) st = add_loop(t, w);
   if (!st) st = brc_replay_save_rows(t->replay, rows);

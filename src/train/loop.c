@@ -1,5 +1,6 @@
 #include "train/loop.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,38 @@ static double lap(double *t) {
   return d;
 }
 
+// "'walker-run'", or "number 3" where names are unknown.
+static const char *task_text(const brc_loop *l, size_t t, char out[160]) {
+  if (l->world.task_names)
+    snprintf(out, 160, "'%s'", l->world.task_names[t]);
+  else
+    snprintf(out, 160, "number %zu", t);
+  return out;
+}
+
+brc_status brc_loop_check_obs(const brc_loop *l, uint64_t step, size_t t, const float *obs) {
+  char task[160];
+  for (int64_t k = 0; k < l->agent->config.obs_dim; k++)
+    if (!isfinite(obs[k]))
+      return brc_fail(BRC_E_VALUE, "step %llu: the observation of task %s is not finite (entry %lld is %g)",
+                      (unsigned long long)step, task_text(l, t, task), (long long)k, (double)obs[k]);
+  return BRC_OK;
+}
+
+// What the environments have returned.
+static brc_status check_results(const brc_loop *l, uint64_t step) {
+  const size_t tasks = (size_t)l->agent->config.tasks, o = (size_t)l->agent->config.obs_dim;
+  char task[160];
+  brc_status st = BRC_OK;
+  for (size_t t = 0; !st && t < tasks; t++) {
+    st = brc_loop_check_obs(l, step, t, l->next_obs + t * o);
+    if (!st && !isfinite(l->reward[t]))
+      st = brc_fail(BRC_E_VALUE, "step %llu: the reward of task %s is not finite (%g)",
+                    (unsigned long long)step, task_text(l, t, task), (double)l->reward[t]);
+  }
+  return st;
+}
+
 static brc_status act(brc_loop *l, uint64_t i) {
   const brc_agent_config *c = &l->agent->config;
   size_t n = (size_t)(c->tasks * c->action_dim);
@@ -65,6 +98,7 @@ static brc_status act(brc_loop *l, uint64_t i) {
   // Observations and noise travel as double so that a float64 backend acts in float64.
   size_t o = (size_t)(c->tasks * c->obs_dim);
   double *wide = l->act_in;
+  char task[160];
   brc_status st = l->world.act_noise ? l->world.act_noise(l->world.self, i, l->noise) : BRC_OK;
   for (size_t k = 0; k < o; k++) wide[k] = l->obs[k];
   for (size_t k = 0; k < n; k++) wide[o + k] = l->noise[k];
@@ -73,8 +107,8 @@ static brc_status act(brc_loop *l, uint64_t i) {
     if (!isfinite(l->chosen[k]))
       return brc_fail(
           BRC_E_VALUE,
-          "step %llu: the actor's action of task %zu is not finite; the run diverged (see train.csv)",
-          (unsigned long long)i, k / (size_t)c->action_dim);
+          "step %llu: the actor's action of task %s is not finite; the run diverged (see train.csv)",
+          (unsigned long long)i, task_text(l, k / (size_t)c->action_dim, task));
     l->chosen[k] = fmin(fmax(l->chosen[k], -1), 1);
     l->action[k] = (float)l->chosen[k];
   }
@@ -159,7 +193,10 @@ static brc_status update(brc_loop *l, uint64_t i, double *clock) {
       if (!st) st = brc_agent_write_noise(l->agent, BRC_F32, l->noise, l->noise2);
     }
     if (!st) st = brc_agent_write_batch(l->agent, &l->batches[u], true);
-    if (!st) st = brc_agent_update(l->agent);
+    if (!st && l->watch && !*l->first.where)
+      st = brc_agent_update_watched(l->agent, &l->batches[u], &l->first);
+    else if (!st)
+      st = brc_agent_update(l->agent);
     if (!st && (each || u + 1 == l->config.updates)) st = brc_agent_metrics(l->agent, l->metrics);
     if (!st && each) l->world.saw_update(l->world.self, i, u, l->metrics);
     if (!st) l->updates_done++;
@@ -168,11 +205,11 @@ static brc_status update(brc_loop *l, uint64_t i, double *clock) {
     st = paper_entropy(l, &l->batches[l->config.updates - 1]);
   if (!st) st = brc_agent_wait(l->agent);
   for (int m = 0; !st && m < BRC_METRIC_COUNT && l->config.updates; m++)
-    if (!isfinite(l->metrics[m]))
-      st = brc_fail(
-          BRC_E_VALUE,
-          "step %llu, update %llu: %s is not finite; the run diverged, the last checkpoint is from before",
-          (unsigned long long)i, (unsigned long long)l->updates_done, brc_metric_names[m]);
+    if (!isfinite(l->metrics[m])) {
+      l->diverged = true;
+      st = brc_fail(BRC_E_VALUE, "step %llu, update %llu: %s is not finite; the run diverged",
+                    (unsigned long long)i, (unsigned long long)l->updates_done, brc_metric_names[m]);
+    }
   l->phase_s[BRC_PHASE_UPDATE] += lap(clock);
   return st;
 }
@@ -204,14 +241,13 @@ brc_status brc_loop_step(brc_loop *l) {
   l->phase_s[BRC_PHASE_ACT] += lap(&clock);
   if (!st) st = l->helper ? step_beside_update(l, &clock) : step_world(l);  // 2
   l->phase_s[BRC_PHASE_ENV] += lap(&clock);
+  if (!st) st = check_results(l, i);
   if (!st) st = normalise(l, i);  // 3
   bool any = false;
   for (size_t t = 0; t < tasks; t++) {
     l->ended[t] = l->terminal[t] || l->truncated[t];
     l->mask[t] = l->terminal[t] && !l->truncated[t] ? 0.0f : 1.0f;
     any |= l->ended[t];
-    if (!st && !isfinite(l->reward[t]))
-      st = brc_fail(BRC_E_VALUE, "step %llu: the reward of task %zu is not finite", (unsigned long long)i, t);
   }
   if (!st && any && l->world.saw_episode_end) l->world.saw_episode_end(l->world.self, i, l->normalizer);
   if (!st)
@@ -220,7 +256,10 @@ brc_status brc_loop_step(brc_loop *l) {
   if (st) return st;
   memcpy(l->obs, l->next_obs, tasks * o * 4);  // 5
   for (size_t t = 0; !st && t < tasks; t++)
-    if (l->ended[t]) st = l->world.reset(l->world.self, i, t, l->obs + t * o);
+    if (l->ended[t]) {
+      st = l->world.reset(l->world.self, i, t, l->obs + t * o);
+      if (!st) st = brc_loop_check_obs(l, i, t, l->obs + t * o);
+    }
   l->phase_s[BRC_PHASE_ENV] += lap(&clock);
   if (!st && !l->helper && i >= l->config.start) st = update(l, i, &clock);  // 6 to 8
   if (!st) l->step = i;

@@ -42,6 +42,7 @@ typedef struct brc_world {
   void (*saw_denominators)(void *self, uint64_t step, double alpha, const double *d);
   void (*saw_update)(void *self, uint64_t step, uint32_t u, const double *metrics);
   void (*saw_episode_end)(void *self, uint64_t step, const brc_normalizer *n);
+  const char *const *task_names;  // for messages; may be NULL
 } brc_world;
 
 typedef struct brc_loop_config {
@@ -62,6 +63,9 @@ typedef struct brc_loop {
   uint64_t updates_done;
   float *obs;                        // [T,O] what is acted on next
   double metrics[BRC_METRIC_COUNT];  // of the last update
+  // A metric of an update was not finite: step + 1 failed. With `watch` set, updates run op by op until `first` is found.
+  bool diverged, watch;
+  brc_not_finite first;
   double phase_s[4];   // acting, environments, data, updates: seconds so far. Overlapped, environments
                        // count for what was left to wait for when the updates were done
   brc_helper *helper;  // steps the environments when overlapped
@@ -81,5 +85,8 @@ enum { BRC_PHASE_ACT, BRC_PHASE_ENV, BRC_PHASE_DATA, BRC_PHASE_UPDATE };
 brc_status brc_loop_init(brc_loop *l, const brc_loop_config *config, brc_agent *agent, brc_replay *replay,
                          brc_normalizer *normalizer, const brc_world *world, brc_pool *pool);
 void brc_loop_free(brc_loop *l);
+// Fails with E_VALUE, naming step and task, where a reward, observation or action is not finite, and where an update's metric is not.
 brc_status brc_loop_step(brc_loop *l);
+// E_VALUE if task t's observation obs_row [O] has an entry that is not finite.
+brc_status brc_loop_check_obs(const brc_loop *l, uint64_t step, size_t t, const float *obs_row);
 #endif

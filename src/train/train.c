@@ -201,8 +201,13 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
   if (!st)
     st = brc_agent_create(&t->agent, a, t->device,
                           (brc_agent_flags){.taps = paper, .precision = brc_train_precision(&t->config)});
-  brc_world world = {
-      .self = t, .random_action = random_action, .step = step_tasks, .reset = reset_task, .sample = sample};
+  for (size_t i = 0; i < n; i++) t->task_names[i] = config->tasks[i]->name;
+  brc_world world = {.self = t,
+                     .random_action = random_action,
+                     .step = step_tasks,
+                     .reset = reset_task,
+                     .sample = sample,
+                     .task_names = t->task_names};
   brc_loop_config lc = {.start = (uint64_t)config->start,
                         .updates = (uint32_t)config->utd,
                         .paper_normalizer = paper,
@@ -238,7 +243,10 @@ void brc_trainer_free(brc_trainer *t) {
 
 brc_status brc_trainer_init(brc_trainer *t) {
   brc_status st = brc_agent_init(t->agent);
-  return st ? st : brc_env_pool_reset(t->envs, t->loop.obs);
+  if (!st) st = brc_env_pool_reset(t->envs, t->loop.obs);
+  for (size_t i = 0; !st && i < t->config.task_count; i++)
+    st = brc_loop_check_obs(&t->loop, 0, i, t->loop.obs + i * (size_t)t->config.agent.obs_dim);
+  return st;
 }
 
 //------------------------ 4. Evaluation ------------------------------------------
@@ -287,6 +295,9 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
       sums[3 * i + 2] += 1;
       done[i] = results[i].terminated || results[i].truncated;
       left -= done[i];
+      if (!st && !isfinite(results[i].reward))
+        st = brc_fail(BRC_E_VALUE, "evaluation, step %.0f of an episode: the reward of task '%s' is not finite",
+                      sums[3 * i + 2], defs[i]->name);
     }
   }
   for (size_t t = 0; !st && t < count; t++) {
@@ -329,6 +340,35 @@ static brc_status evaluate_and_log(brc_trainer *t, brc_progress *p) {
   return st;
 }
 
+// After an update with numbers that are not finite: go back to the last checkpoint, do the same steps again (they have the same
+// bits), and the last one op by op. The run has ended; nothing is written. Returns E_VALUE with the whole story. A signal ends
+// the search.
+static brc_status find_origin(brc_trainer *t, volatile const int *stop) {
+  char what[1024];
+  const uint64_t failed = t->loop.step + 1;
+  snprintf(what, sizeof what, "%s", brc_error());
+  if (!brc_checkpoint_exists(t->config.run)) return BRC_E_VALUE;
+  brc_status st = brc_checkpoint_load(t);
+  const uint64_t from = t->loop.step;
+  if (!st)
+    fprintf(stderr,
+            "brc: %s\nbrc: doing steps %llu to %llu again, to find where the first such number came from\n",
+            what, (unsigned long long)from + 1, (unsigned long long)failed);
+  while (!st && t->loop.step + 1 < failed && !(stop && *stop)) st = brc_loop_step(&t->loop);
+  t->loop.watch = true;
+  if (!st && t->loop.step + 1 == failed) brc_loop_step(&t->loop);
+  const brc_not_finite *first = &t->loop.first;
+  char task[160] = "";
+  if (*first->where && first->task >= 0)
+    snprintf(task, sizeof task, ", samples of task '%s'", t->config.tasks[first->task]->name);
+  return brc_fail(BRC_E_VALUE, "%s; first in %s%s; the checkpoint of step %llu is kept", what,
+                  *first->where   ? first->where
+                  : stop && *stop ? "an op that was not found (the search was interrupted)"
+                                  : "an op that was not found (the steps did not repeat themselves: it did not "
+                                    "come from the training state)",
+                  task, (unsigned long long)from);
+}
+
 brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop) {
   const brc_train_config *c = &t->config;
   uint64_t end = (uint64_t)c->steps, saved = t->loop.step;
@@ -348,6 +388,10 @@ brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop) {
     brc_progress_step(&p);
   }
   brc_progress_end(&p);
+  if (st && t->loop.diverged) return find_origin(t, stop);
+  if (st == BRC_E_VALUE)
+    return brc_fail(st, "%s; the checkpoint of step %llu is kept", brc_error(),
+                    (unsigned long long)t->committed_step);
   if (!st && t->loop.step != saved) st = brc_checkpoint_save(t);
   if (st == BRC_E_IO) return brc_fail(st, "%s; go on with: brc train --resume %s", brc_error(), c->run);
   if (!st && stop && *stop && t->loop.step < end)

@@ -18,7 +18,8 @@
   X(INT,  eval_interval,       "eval-interval",       0,  1e12,  "25000",   "steps between evaluations; 0: none")                    \
   X(INT,  eval_episodes,       "eval-episodes",       1,  10000, "10",      "episodes per task and evaluation")                      \
   X(INT,  checkpoint_interval, "checkpoint-interval", 1,  4e9,   "25000",   "steps between checkpoints")                             \
-  X(INT,  log_interval,        "log-interval",        1,  1e12,  "1000",    "steps between rows of train.csv")
+  X(INT,  log_interval,        "log-interval",        1,  1e12,  "1000",    "steps between rows of train.csv")                       \
+  X(INT,  env_timeout,         "env-timeout",         0,  1e6,   "60",      "seconds after which an environment's step is called slow; after ten times that the run ends; 0: never")
 #define BRC_DEVICE_OPTIONS(X)                                                                                                        \
   X(INT,  threads,             "threads",             0,  4096,  "0",       "CPU threads; 0: all cores of this process")
 
@@ -75,6 +76,7 @@ typedef struct brc_trainer {
   brc_env_pool *envs;
   brc_env_result *results;
   brc_loop loop;
+  const char *task_names[256];
   bool looping;
   brc_task_stats *stats;
   brc_task_totals *logged;  // totals at the last row of log.csv: a row tells what came since

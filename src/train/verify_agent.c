@@ -932,7 +932,8 @@ brc_status brc_verify_tape(const brc_st_file *f, brc_device *device, const char 
     st = brc_normalizer_create(&normalizer,
                                &(brc_normalizer_config){.tasks = (uint32_t)c.tasks, .discount = c.discount});
   brc_world world = {&t,         tape_random, tape_act_noise,        tape_update_noise, tape_step,
-                     tape_reset, tape_sample, tape_saw_denominators, tape_saw_update,   tape_saw_episode_end};
+                     tape_reset, tape_sample, tape_saw_denominators, tape_saw_update,   tape_saw_episode_end,
+                     NULL};
   brc_loop_config lc = {.start = (uint64_t)start, .updates = (uint32_t)updates};
   bool looping = false;
   if (!st) {
