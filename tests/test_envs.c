@@ -208,7 +208,8 @@ static void test_probe_ends(void **state) {
   double obs[MAX_DIM];
   float a[MAX_DIM] = {0};
   brc_env_result r;
-  assert_true(first_reward("probe-terminal", a, &r) == 1);
+  a[0] = 0.5f;
+  assert_true(first_reward("probe-scale-a", a, &r) == 1);
   assert_true(r.terminated && !r.truncated);
 
   brc_env *env = start("probe-truncated", 1, 0, obs);
@@ -471,7 +472,7 @@ static void test_pool_threads(void **state) {
 
 static void test_pool_skip(void **state) {
   (void)state;
-  const brc_env_def *defs[2] = {brc_env_find("probe-terminal"), brc_env_find("probe-truncated")};
+  const brc_env_def *defs[2] = {brc_env_find("probe-scale-a"), brc_env_find("probe-truncated")};
   brc_pool *tp;
   brc_env_pool *p;
   ok(brc_pool_create(&tp, 2));
@@ -479,7 +480,7 @@ static void test_pool_skip(void **state) {
   float obs[2] = {0}, action[2] = {0};
   brc_env_result r[2] = {{0}};
   assert_int_equal(brc_env_pool_step(p, action, obs, r, NULL), BRC_E_VALUE);  // before any reset
-  assert_non_null(strstr(brc_error(), "probe-terminal"));
+  assert_non_null(strstr(brc_error(), "probe-scale-a"));
   ok(brc_env_pool_reset(p, obs));
   ok(brc_env_pool_step(p, action, obs, r, NULL));
   assert_true(r[0].terminated && !r[1].terminated);

@@ -52,8 +52,9 @@ typedef struct probe {
 } probe;
 
 static const probe probes[] = {
-    // value 1; 20 if the terminal state were bootstrapped
-    {"probe-terminal", "--temperature-lr 0 --init-temperature 0.01", 1500, 1, 0.05, {0.999}},
+    // value 1/(1-0.95/2) = 1.905; that of the longest episode, about 8, if terminal states were bootstrapped. Five standard deviations
+    // of the share of terminal rows among 1,500.
+    {"probe-terminal", "--temperature-lr 0 --init-temperature 0.01", 1500, 1.905, 0.22, {1}},
     // value 1/(1-0.95) = 20; at most 12.8, on average 9.3, if truncation were death
     {"probe-truncated", "--temperature-lr 0 --init-temperature 0.01", 2500, 20, 1.0, {19.99}},
     // 1 at the best action; 0.83 at (0, 0)
@@ -254,6 +255,43 @@ static void test_resume(void **state) {
   }
   resume_case("host", cartpole ? "cartpole-swingup probe-wrap" : "probe-wrap",
               "--start 100 --capacity 5000 --overlap --checkpoint-interval 7");
+}
+
+// Random actions as they lie in the replay: uniform in [-1, 1), no draw used twice, and the entries behind a task's own (ALGORITHM.md
+// section 3: padded actions are stored as they were drawn) like all others.
+static void test_stored_actions(void **state) {
+  (void)state;
+  enum { STEPS = 200, A = 3 };
+  static brc_train_config c;
+  char line[512];
+  snprintf(line, sizeof line,
+           "probe-padding --backend host --width 8 --actor-width 8 --batch 8 --start 1000 --steps %d "
+           "--capacity 1000 --eval-interval 0 --quiet --run %s",
+           STEPS, fresh_run());
+  configure(&c, line);
+  brc_trainer *t;
+  check_ok(brc_trainer_create(&t, &c));
+  check_ok(brc_trainer_init(t));
+  check_ok(brc_trainer_run(t, NULL));
+  assert_int_equal(c.agent.action_dim, A);
+  static float action[2][STEPS][A];
+  for (uint32_t k = 0; k < 2; k++)
+    for (uint32_t i = 0; i < STEPS; i++)
+      check_ok(brc_replay_get(t->replay, k, i, NULL, NULL, action[k][i], NULL, NULL));
+  brc_trainer_free(t);
+  for (uint32_t k = 0; k < 2; k++)
+    for (uint32_t j = 0; j < A; j++) {
+      double sum = 0, squares = 0;
+      for (uint32_t i = 0; i < STEPS; i++) {
+        double x = action[k][i][j];
+        assert_true(x >= -1 && x < 1 && (i == 0 || action[k][i - 1][j] != action[k][i][j]));
+        sum += x / STEPS;
+        squares += x * x / STEPS;
+      }
+      // Five standard deviations of the mean, 0.58 / sqrt(200), and of the mean square, 0.30 / sqrt(200).
+      if (fabs(sum) > 0.2 || fabs(squares - 1.0 / 3) > 0.11)
+        fail_msg("task %u, action %u: mean %g, mean square %g; known 0 and 1/3", k, j, sum, squares);
+    }
 }
 
 // One and three threads, one seed: the same bits, in strict order and overlapped.
@@ -1081,17 +1119,27 @@ static void test_init(void **state) {
 
 int main(int argc, char **argv) {
   if (argc == 4 && !strcmp(argv[1], "--wrong")) return run_wrong(argv + 2);
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_init),           cmocka_unit_test(test_taps),
-      cmocka_unit_test(test_memory_plan),    cmocka_unit_test(test_precisions),
-      cmocka_unit_test(test_probes),         cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_overlap_order),  cmocka_unit_test(test_stop),
-      cmocka_unit_test(test_sbatch),         cmocka_unit_test(test_docs),
-      cmocka_unit_test(test_other_backend),  cmocka_unit_test(test_resume),
-      cmocka_unit_test(test_divergence),     cmocka_unit_test(test_wrong_environment),
-      cmocka_unit_test(test_crash_and_hang), cmocka_unit_test(test_wrong_parameters),
-      cmocka_unit_test(test_watched_update), cmocka_unit_test(test_rows_file_is_whole),
-      cmocka_unit_test(test_evaluation),     cmocka_unit_test(test_evaluation_counts)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),
+                                     cmocka_unit_test(test_taps),
+                                     cmocka_unit_test(test_memory_plan),
+                                     cmocka_unit_test(test_precisions),
+                                     cmocka_unit_test(test_probes),
+                                     cmocka_unit_test(test_stored_actions),
+                                     cmocka_unit_test(test_threads),
+                                     cmocka_unit_test(test_overlap_order),
+                                     cmocka_unit_test(test_stop),
+                                     cmocka_unit_test(test_sbatch),
+                                     cmocka_unit_test(test_docs),
+                                     cmocka_unit_test(test_other_backend),
+                                     cmocka_unit_test(test_resume),
+                                     cmocka_unit_test(test_divergence),
+                                     cmocka_unit_test(test_wrong_environment),
+                                     cmocka_unit_test(test_crash_and_hang),
+                                     cmocka_unit_test(test_wrong_parameters),
+                                     cmocka_unit_test(test_watched_update),
+                                     cmocka_unit_test(test_rows_file_is_whole),
+                                     cmocka_unit_test(test_evaluation),
+                                     cmocka_unit_test(test_evaluation_counts)};
   setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
   return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
 }

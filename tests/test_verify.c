@@ -1,10 +1,12 @@
 // Golden cases: whole updates, the projection and tapes of the training loop, on the float64 oracle and on every device.
+#include "agent/agent.h"
 #include "check.h"
 #include "oracle.h"
 #include "testing.h"
 #include "train/verify_agent.h"
 #include "train/verify_normalizer.h"
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +61,55 @@ static void test_updates(void **state) { (void)state, each_device("golden/update
 static void test_tapes(void **state) { (void)state, each_device("golden/tapes"); }
 static void test_projection(void **state) { (void)state, each_device("golden"); }
 
+// What users get without an option is what the published code ran with (golden/update/e_default_width: defaults but for widths, batch).
+static void test_defaults(void **state) {
+  (void)state;
+  if (!testing_shared()) {
+    testing_skip("defaults: no shared folder");
+    skip();
+  }
+  char path[4096];
+  snprintf(path, sizeof path, "%s/golden/update/e_default_width.safetensors", testing_shared());
+  brc_agent_config c = {.tasks = 2, .obs_dim = 1, .action_dim = 6, .target_entropy = NAN};
+  brc_option_set set = {.tables = {{brc_agent_options, brc_agent_option_count, &c, ""}}, .count = 1};
+  brc_options_default(&set);
+  check_ok(brc_agent_config_resolve(&c));
+  brc_st_file *f;
+  check_ok(brc_st_open(&f, path));
+  const struct {
+    const char *key;
+    double ours;
+  } defaults[] = {{"adam_beta1", c.beta1},
+                  {"adam_beta2", c.beta2},
+                  {"adam_eps", c.adam_eps},
+                  {"adam_beta1_alpha", c.temperature_beta1},
+                  {"adam_beta2", c.temperature_beta2},
+                  {"weight_decay", c.weight_decay},
+                  {"weight_decay_alpha", c.temperature_decay},
+                  {"lr_critic", c.critic_lr},
+                  {"lr_actor", c.actor_lr},
+                  {"lr_alpha", c.temperature_lr},
+                  {"discount", c.discount},
+                  {"tau", c.tau},
+                  {"v_max", c.v_max},
+                  {"layernorm_eps", c.layernorm_eps},
+                  {"target_entropy", c.target_entropy},
+                  {"num_atoms", (double)c.atoms},
+                  {"ensemble", (double)c.ensemble},
+                  {"embedding_dim", (double)c.embedding_dim},
+                  {"depth_critic", (double)c.depth},
+                  {"depth_actor", (double)c.actor_depth},
+                  {"width_actor", (double)c.actor_width}};
+  for (size_t i = 0; i < BRC_COUNT(defaults); i++) {
+    double published;
+    check_ok(brc_st_meta_real(f, defaults[i].key, &published));
+    if (published != defaults[i].ours)
+      fail_msg("%s is %g by default, published %g", defaults[i].key, defaults[i].ours, published);
+  }
+  assert_string_equal(brc_st_meta(f, "embedding_norm"), c.embedding_norm);
+  brc_st_close(f);
+}
+
 static void test_normalizer(void **state) {
   (void)state;
   if (!testing_shared()) {
@@ -76,6 +127,7 @@ static void test_normalizer(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_updates), cmocka_unit_test(test_projection),
-                                     cmocka_unit_test(test_normalizer), cmocka_unit_test(test_tapes)};
+                                     cmocka_unit_test(test_defaults), cmocka_unit_test(test_normalizer),
+                                     cmocka_unit_test(test_tapes)};
   return testing_finish(cmocka_run_group_tests_name("verify", tests, NULL, NULL));
 }

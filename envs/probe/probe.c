@@ -8,8 +8,9 @@
 // The best policy earns scale (1 + mark) per step. Discount 0.99 below.
 //
 // task                what is known                                     what fails if ...
-// probe-terminal      one step, reward 1, terminated: return 1, value 1  a terminal state is bootstrapped: the value grows
-//                                                                        (100 if always)
+// probe-terminal      reward 1 per step, each terminates with            terminal states are bootstrapped: the value grows to
+//                     probability 1/2: return 2, value 1.98 = 1 / (1 -   that of the longest episode (with one step in every
+//                     0.99 / 2)                                          episode, where values are cut off, nobody would see)
 // probe-truncated     20 steps of reward 1, truncated: return 20, value  truncation is learned as death: the value is at most
 //                     1 / (1 - 0.99) = 100                               18.2
 // probe-action        best action (0.3, -0.5), return 1; 0.83 at (0, 0)  the actor's gradient, or its sign, is wrong
@@ -134,7 +135,7 @@ static brc_status inspect(brc_env *env, const char *name, double *out, size_t ma
 }
 
 //------------------------ The tasks -------------------------------------------
-// best_: the best policy's return.
+// best_: the best policy's return, on average.
 #define PROBE(name_, obs_, act_, steps_, best_, ...)                                                          \
   {                                                                                                           \
     .name = "probe-" name_, .suite = "probe", .obs_dim = (obs_), .act_dim = (act_), .max_steps = (steps_),    \
@@ -144,7 +145,7 @@ static brc_status inspect(brc_env *env, const char *name, double *out, size_t ma
 
 extern const brc_env_def brc_env_probe[];
 const brc_env_def brc_env_probe[] = {
-    PROBE("terminal", 1, 1, 0, 1, .scale = 1, .quiet = true, .terminate = 1),
+    PROBE("terminal", 1, 1, 0, 2, .scale = 1, .quiet = true, .terminate = 0.5),
     PROBE("truncated", 1, 1, 20, 20, .scale = 1, .quiet = true),
     PROBE("action", 1, 2, 0, 1, .scale = 1, .goal = {0.3, -0.5}, .terminate = 1),
     PROBE("embedding-a", 1, 1, 0, 1, .scale = 1, .goal = {0.6}, .terminate = 1),
