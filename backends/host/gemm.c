@@ -175,16 +175,32 @@ static void product_item(void *arg, uint32_t item, uint32_t thread) {
   j->product(&p);
 }
 
-static float *own_scratch(size_t floats) {
-  static _Thread_local float *memory;
-  static _Thread_local size_t size;
-  if (floats > size) {
-    free(memory);
-    memory = brc_alloc_aligned(floats * sizeof(float), "scratch of products");
-    size = memory ? floats : 0;
-    if (!memory) abort();  // a product cannot be done without, and has no way to say so
+typedef struct scratch {
+  float *memory;
+  size_t floats;
+} scratch;
+
+static pthread_key_t scratch_key;
+static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
+static void free_scratch(void *of_thread) {
+  for (int i = 0; i < BRC_HOST_SCRATCHES; i++) free(((scratch *)of_thread)[i].memory);
+}
+static void make_scratch_key(void) {
+  if (pthread_key_create(&scratch_key, free_scratch)) abort();  // as below
+}
+
+float *brc_host_own_scratch(brc_host_scratch which, size_t floats) {
+  static _Thread_local scratch own[BRC_HOST_SCRATCHES];
+  scratch *s = &own[which];
+  if (floats > s->floats) {
+    pthread_once(&scratch_once, make_scratch_key);
+    pthread_setspecific(scratch_key, own);  // freed when the thread ends
+    free(s->memory);
+    s->memory = brc_alloc_aligned(floats * sizeof(float), "scratch of products");
+    s->floats = s->memory ? floats : 0;
+    if (!s->memory) abort();  // a product cannot be done without, and has no way to say so
   }
-  return memory;
+  return s->memory;
 }
 
 static void each_item(brc_pool *pool, uint32_t items, brc_pool_fn *fn, job *j) {
@@ -213,7 +229,7 @@ void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
   j.copy_size = j.bf16 ? (size_t)BRC_HOST_BF16_ROWS(args->k) * BRC_HOST_BF16_COLS(args->n) : j.ld_t * args->k;
   const size_t threads = pool ? (size_t)brc_pool_threads(pool) : 1,
                copy = args->tb || j.packed ? j.copy_size * args->batch : 0;
-  j.scratch = own_scratch(threads * BRC_HOST_SCRATCH + copy);
+  j.scratch = brc_host_own_scratch(BRC_HOST_SCRATCH_PRODUCT, threads * BRC_HOST_SCRATCH + copy);
   if (copy) {
     j.copy = j.scratch + threads * BRC_HOST_SCRATCH;
     j.slabs = ((args->tb ? args->n : args->k) + SLAB - 1) / SLAB;

@@ -47,8 +47,6 @@ void brc_host_gemm_rounded(brc_pool *pool, const brc_host_gemm_args *args, brc_p
     brc_host_gemm(pool, args);
     return;
   }
-  static _Thread_local float *memory;
-  static _Thread_local size_t size;
   brc_host_gemm_args g = *args;
   if (precision == BRC_BF16 && brc_host_bf16_here()) {
     g.bf16 = true;
@@ -58,12 +56,7 @@ void brc_host_gemm_rounded(brc_pool *pool, const brc_host_gemm_args *args, brc_p
   const size_t one_a = (size_t)g.m * g.k, one_b = (size_t)g.n * g.k;
   const uint32_t members_a = g.stride_a ? g.batch : 1, members_b = g.stride_b ? g.batch : 1;
   const size_t need = members_a * one_a + members_b * one_b + 64;  // vectors may read behind the end
-  if (need > size) {
-    free(memory);
-    memory = brc_alloc_aligned(need * sizeof *memory, "factors of products");
-    size = memory ? need : 0;
-    if (!memory) abort();  // a product cannot be done without, and has no way to say so
-  }
+  float *memory = brc_host_own_scratch(BRC_HOST_SCRATCH_FACTORS, need);
   float *a = memory, *b = memory + members_a * one_a;
   const uint32_t rows_a = g.ta ? g.k : g.m, cols_a = g.ta ? g.m : g.k;
   const uint32_t rows_b = g.tb ? g.n : g.k, cols_b = g.tb ? g.k : g.n;

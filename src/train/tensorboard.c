@@ -43,7 +43,7 @@ static void put(bytes *b, const void *data, size_t n) {
     b->data = more;
     b->capacity = capacity;
   }
-  memcpy(b->data + b->count, data, n);
+  if (n) memcpy(b->data + b->count, data, n);  // an empty text may be NULL
   b->count += n;
 }
 
