@@ -111,16 +111,6 @@ static int run_line(const char *line, char *out, size_t bytes) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
-// BRC_PYTHON, else the virtual environment beside brc's other data, else python3.
-static const char *python_program(void) {
-  static char path[4200];
-  char data[4096];
-  const char *chosen = getenv("BRC_PYTHON");
-  brc_data_dir(data, sizeof data);
-  snprintf(path, sizeof path, "%s/python/bin/python", data);
-  return chosen && *chosen ? chosen : brc_path_exists(path) ? path : "python3";
-}
-
 // export_check.py with these words. False, and noted as skipped, if a module is missing.
 static bool python(const char *what, const char *fmt, ...) BRC_PRINTF(2, 3);
 static bool python(const char *what, const char *fmt, ...) {
@@ -131,7 +121,7 @@ static bool python(const char *what, const char *fmt, ...) {
   va_end(ap);
   // Under the sanitizers python itself must not be watched for leaks.
   snprintf(line, sizeof line, "ASAN_OPTIONS=detect_leaks=0 JAX_PLATFORMS=cpu %s %s/tests/export_check.py %s",
-           python_program(), BRC_SOURCE_DIR, words);
+           testing_python(), BRC_SOURCE_DIR, words);
   int status = run_line(line, out, sizeof out);
   if (status == 77) out[strcspn(out, "\n")] = 0;
   if (status == 77) testing_skip("%s: python has no module %s (BRC_PYTHON chooses another python)", what, out);

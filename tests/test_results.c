@@ -583,12 +583,11 @@ static const char reader[] =
 
 // Its lines for both runs must be the same: one was killed and went on, the other was not.
 static char *tensorboard_lines(const char *run) {
-  const char *program = getenv("BRC_PYTHON");
   char command[8192], *text = NULL;
   size_t n = 0;
   const char *script = write_text("reader.py", reader);
   snprintf(command, sizeof command, "ASAN_OPTIONS= LD_PRELOAD= '%s' '%s' '%s' 2>/dev/null",
-           program && *program ? program : "python3", script, run);
+           testing_python(), script, run);
   FILE *f = popen(command, "r"), *all = open_memstream(&text, &n);
   for (int c; (c = fgetc(f)) != EOF;) fputc(c, all);
   fclose(all);

@@ -37,6 +37,15 @@ const char *testing_shared(void) {
   return brc_path_exists(path) ? path : NULL;
 }
 
+const char *testing_python(void) {
+  static char path[4200];
+  char data[4096];
+  const char *chosen = getenv("BRC_PYTHON");
+  brc_data_dir(data, sizeof data);
+  snprintf(path, sizeof path, "%s/python/bin/python", data);
+  return chosen && *chosen ? chosen : brc_path_exists(path) ? path : "python3";
+}
+
 // Before main, as cmocka wants it.
 __attribute__((constructor)) static void choose_tests(void) {
   const char *s = getenv("BRC_TEST_ONLY");

@@ -8,6 +8,9 @@ bool testing_quick(void);     // BRC_TEST_QUICK=1: fewer shapes
 uint64_t testing_seed(void);  // BRC_TEST_SEED, default 1; printed when first asked for
 const char *testing_shared(
     void);  // golden data: BRC_SHARED or BRC_SOURCE_DIR/../shared; NULL when it isn't there
+// A python for what is checked by other people's code: BRC_PYTHON, else the virtual environment that tools/setup --test makes, else
+// python3.
+const char *testing_python(void);
 
 // BRC_TEST_ONLY=PATTERN: only the tests whose names match it, with * and ?; every executable obeys it.
 // Note something that this run can't test. Listed by testing_finish.
