@@ -560,6 +560,43 @@ static void test_other_backend(void **state) {
   cJSON_Delete(o);
 }
 
+// A run that goes on takes products from the same providers, not from its first one and what stands in for that. PoCL with the
+// kernels of GPUs: the first in the table is for lower precisions only.
+static void test_same_providers(void **state) {
+  (void)state;
+  const char *names[4];
+  const size_t n = backends(names);
+  bool opencl = false;
+  for (size_t b = 0; b < n; b++) opencl |= !strcmp(names[b], "opencl");
+  if (!opencl) {
+    testing_skip("providers of a resumed run: no OpenCL device");
+    skip();
+  }
+  static run_result r;
+  static brc_train_config c;
+  char run[4096], candidates[2][32][BRC_CHOICE_TEXT];
+  size_t count[2];
+  setenv("BRC_OPENCL_CLASS", "gpu", 1);
+  setenv("BRC_EMULATE_MMA", "1", 1);
+  snprintf(run, sizeof run, "%s", fresh_run());
+  train_ok("train probe-action --backend opencl --width 8 --actor-width 8 --batch 8 --steps 2 --quiet", run);
+  for (int i = 0; i < 2; i++) {
+    brc_device *d;
+    configure(&c, "probe-action --backend opencl");
+    if (i) check_ok(brc_run_read_config(run, &c));
+    check_ok(brc_open_device(&c, NULL, &d));
+    count[i] = d->backend->gemm_candidates(d, candidates[i], 32);
+    brc_device_close(d);
+  }
+  unsetenv("BRC_EMULATE_MMA");
+  run_brc(&r, NULL, "train --resume %s --steps 3 --quiet", run);  // without those units: told
+  unsetenv("BRC_OPENCL_CLASS");
+  assert_int_equal(count[0], count[1]);
+  for (size_t i = 0; i < count[0]; i++) assert_string_equal(candidates[0][i], candidates[1][i]);
+  assert_int_equal(r.status, 0);
+  if (!strstr(r.err, "instead of mma,")) fail_msg("%s", r.err);
+}
+
 // A run that diverges ends with the first op whose output was not finite and its last checkpoint, on every backend.
 static void test_divergence(void **state) {
   (void)state;
@@ -1122,27 +1159,18 @@ static void test_init(void **state) {
 
 int main(int argc, char **argv) {
   if (argc == 4 && !strcmp(argv[1], "--wrong")) return run_wrong(argv + 2);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),
-                                     cmocka_unit_test(test_taps),
-                                     cmocka_unit_test(test_memory_plan),
-                                     cmocka_unit_test(test_precisions),
-                                     cmocka_unit_test(test_probes),
-                                     cmocka_unit_test(test_stored_actions),
-                                     cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_overlap_order),
-                                     cmocka_unit_test(test_stop),
-                                     cmocka_unit_test(test_sbatch),
-                                     cmocka_unit_test(test_docs),
-                                     cmocka_unit_test(test_other_backend),
-                                     cmocka_unit_test(test_resume),
-                                     cmocka_unit_test(test_divergence),
-                                     cmocka_unit_test(test_wrong_environment),
-                                     cmocka_unit_test(test_crash_and_hang),
-                                     cmocka_unit_test(test_wrong_parameters),
-                                     cmocka_unit_test(test_watched_update),
-                                     cmocka_unit_test(test_rows_file_is_whole),
-                                     cmocka_unit_test(test_evaluation),
-                                     cmocka_unit_test(test_evaluation_counts)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_init),           cmocka_unit_test(test_taps),
+      cmocka_unit_test(test_memory_plan),    cmocka_unit_test(test_precisions),
+      cmocka_unit_test(test_probes),         cmocka_unit_test(test_stored_actions),
+      cmocka_unit_test(test_threads),        cmocka_unit_test(test_overlap_order),
+      cmocka_unit_test(test_stop),           cmocka_unit_test(test_sbatch),
+      cmocka_unit_test(test_docs),           cmocka_unit_test(test_other_backend),
+      cmocka_unit_test(test_resume),         cmocka_unit_test(test_same_providers),
+      cmocka_unit_test(test_divergence),     cmocka_unit_test(test_wrong_environment),
+      cmocka_unit_test(test_crash_and_hang), cmocka_unit_test(test_wrong_parameters),
+      cmocka_unit_test(test_watched_update), cmocka_unit_test(test_rows_file_is_whole),
+      cmocka_unit_test(test_evaluation),     cmocka_unit_test(test_evaluation_counts)};
   setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
   return testing_finish(cmocka_run_group_tests_name("train", tests, NULL, NULL));
 }

@@ -40,6 +40,7 @@ static cJSON *this_part(const brc_trainer *t) {
   cJSON_AddStringToObject(o, "uuid", d->uuid);
   cJSON_AddStringToObject(o, "driver", d->driver);
   cJSON_AddStringToObject(o, "version", BRC_VERSION);
+  cJSON_AddStringToObject(o, "gemm", *t->config.gemm ? t->config.gemm : d->gemm);
   cJSON_AddStringToObject(o, "why", *t->device->why ? t->device->why : "asked for");
   return o;
 }
@@ -75,9 +76,6 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
       strcmp(t->config.device, "auto"))  // a number of GPUs, not of devices
     snprintf(t->config.device, sizeof t->config.device, "%d", t->device->info.index);
   snprintf(t->config.backend, sizeof t->config.backend, "%s", t->device->backend->name);
-  const char *const *providers = t->device->backend->gemm_providers(t->device);
-  if (!*t->config.gemm && providers && providers[0])
-    snprintf(t->config.gemm, sizeof t->config.gemm, "%s", providers[0]);
   brc_options_to_json(&set, root);
   cJSON_DeleteItemFromObject(root, "run");
   cJSON_AddNumberToObject(root, "target_entropy", t->config.agent.target_entropy);
@@ -153,9 +151,9 @@ brc_status brc_run_read_trained(const char *run, brc_train_config *c) {
   return st ? st : brc_train_resolve(c);
 }
 
-static const char *part_text(const cJSON *part, const char *key) {
+static const char *part_text(const cJSON *part, const char *key, const char *absent) {
   const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, key));
-  return text ? text : "?";
+  return text ? text : absent;
 }
 
 brc_status brc_run_add_part(brc_trainer *t) {
@@ -167,11 +165,20 @@ brc_status brc_run_add_part(brc_trainer *t) {
   cJSON *parts = cJSON_GetObjectItemCaseSensitive(root, "parts"), *now = this_part(t);
   if (!parts) parts = cJSON_AddArrayToObject(root, "parts");
   const cJSON *last = cJSON_GetArrayItem(parts, cJSON_GetArraySize(parts) - 1);
-  static const char *const bits[] = {"backend", "device", "driver", "version"};
-  for (size_t i = 0; last && i < BRC_COUNT(bits); i++)
-    if (strcmp(part_text(last, bits[i]), part_text(now, bits[i])))
+  // What decides the bits, and what it was where a run of an older version does not say.
+  const struct {
+    const char *key, *absent;
+  } bits[] = {{"backend", "?"},
+              {"device", "?"},
+              {"driver", "?"},
+              {"version", "?"},
+              {"gemm", part_text(now, "gemm", "?")}};
+  for (size_t i = 0; last && i < BRC_COUNT(bits); i++) {
+    const char *was = part_text(last, bits[i].key, bits[i].absent), *is = part_text(now, bits[i].key, "?");
+    if (strcmp(was, is))
       fprintf(stderr, "brc: goes on at step %llu with %s %s instead of %s: no longer equal to the bit\n",
-              (unsigned long long)t->loop.step, bits[i], part_text(now, bits[i]), part_text(last, bits[i]));
+              (unsigned long long)t->loop.step, bits[i].key, is, was);
+  }
   cJSON_AddItemToArray(parts, now);
   return write_config(t, root);
 }
