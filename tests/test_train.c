@@ -669,6 +669,13 @@ static void test_tuning(void **state) {
   expect_in(err, "tuning ...", false);
   expect_in(err, "no longer equal", false);
   assert_true(same_state(whole, cut));
+  // A run's file serves another.
+  char again[4096], file[4400];
+  snprintf(again, sizeof again, "%s", fresh_run());
+  snprintf(file, sizeof file, " --tuning %s", kept);
+  err = tuned_run(again, 60, file, NULL);
+  expect_in(err, "tuning ...", false);
+  assert_true(same_state(whole, again));
   assert_false(brc_path_exists(cache));
   // A run of another device, and one that needs what is gone here: told, and gone on with.
   snprintf(path, sizeof path, "%s/tuning.json", cut);

@@ -144,6 +144,7 @@ brc_status brc_tuning_choose(brc_tuning *t, const brc_train_config *c, brc_devic
   const bool kept = c->keep_tuning && keep_to_run(t, c, d);
   if (!kept && file && !c->keep_tuning) {  // a run's file may be gone, or another device's
     st = brc_tuning_read(c->tuning, d, &t->choices);
+    if (st) return brc_fail_prefix(st, "option --tuning: ");
     snprintf(t->from, sizeof t->from, "%s", c->tuning);
   } else if (!kept && !off && !*c->gemm && d->backend->gemm_candidates) {
     st = automatic(t, c, d);
