@@ -15,6 +15,7 @@ typedef struct brc_device_info {
   uint32_t compute_units, max_work_group;
   uint64_t local_bytes;
   bool is_cpu, fp16, fp64;
+  bool tunes;           // has kernels for GPUs: which provider is fastest is worth measuring before training
   unsigned precisions;  // of products: bits 1 << BRC_FP32, ...
   bool unchecked;       // what it may have beyond them shows when it is opened
   char gemm[128];       // GEMM providers that can run here, the default first
@@ -80,9 +81,9 @@ struct brc_backend {
   brc_status (*read_arena)(brc_device *d, brc_exec *e, uint64_t offset, uint64_t elements, void *data);
   // Names of the GEMM providers that can run on the device, NULL-terminated.
   const char *const *(*gemm_providers)(brc_device *d);
-  // What a choice for a product (choices.h) can be on the device: up to `max` texts "PROVIDER" or "PROVIDER/TILE", the number
-  // returned; whether each takes a given product shows when it is compiled. NULL: the backend makes no use of choices.
-  size_t (*gemm_candidates)(brc_device *d, char (*out)[BRC_CHOICE_TEXT], size_t max);
+  // What a choice for a product (choices.h) in `precision` can be on the device, as it was opened: up to `max` texts "PROVIDER" or
+  // "PROVIDER/TILE", the number returned. NULL: the backend makes no use of choices.
+  size_t (*gemm_candidates)(brc_device *d, brc_precision precision, char (*out)[BRC_CHOICE_TEXT], size_t max);
   // Hash of the kernels' sources in this build; 0: none that choices depend on.
   uint64_t (*kernels_hash)(void);
   // Commands that one run hands to the device.

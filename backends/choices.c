@@ -1,6 +1,8 @@
 #include "backends/choices.h"
 #include "backends/backend.h"
+#include "base/cache.h"
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +43,17 @@ const char *brc_choices_find(const brc_choices *t, const brc_op *op) {
   return row ? row->choice : NULL;
 }
 
+void brc_choices_hash(const brc_choices *t, char out[17]) {
+  uint64_t h = BRC_HASH_START;
+  for (uint32_t i = 0; i < t->count; i++) {
+    const brc_choice *c = &t->rows[i];
+    const uint32_t numbers[] = {c->kind, c->m, c->n, c->k, c->members, c->precision};
+    h = brc_hash(h, numbers, sizeof numbers);
+    h = brc_hash(h, c->choice, strlen(c->choice) + 1);
+  }
+  snprintf(out, 17, "%016" PRIx64, h);
+}
+
 brc_status brc_choices_add(brc_choices *t, const brc_choice *row) {
   brc_choice *at = find(t, row);
   if (!at && t->count == BRC_CHOICES_MAX)
@@ -51,12 +64,8 @@ brc_status brc_choices_add(brc_choices *t, const brc_choice *row) {
 }
 
 //------------------------ For backends ------------------------------------------
-size_t brc_choice_list(char (*out)[BRC_CHOICE_TEXT], size_t max, size_t count, const char *provider,
-                       const char *const *tiles) {
-  if (!tiles && count < max) snprintf(out[count++], BRC_CHOICE_TEXT, "%s", provider);
-  for (; tiles && *tiles && count < max; tiles++)
-    snprintf(out[count++], BRC_CHOICE_TEXT, "%s/%s", provider, *tiles);
-  return count;
+void brc_choice_name(const char *provider, const char *const *tiles, uint32_t tile, char out[BRC_CHOICE_TEXT]) {
+  snprintf(out, BRC_CHOICE_TEXT, "%s%s%s", provider, tile ? "/" : "", tile ? tiles[tile - 1] : "");
 }
 
 bool brc_choice_is(const char *choice, const char *provider, const char *const *tiles, uint32_t *tile) {

@@ -28,11 +28,12 @@ bool brc_choice_same_product(const brc_choice *a, const brc_choice *b);
 void brc_choice_text(const brc_choice *c, char *out, size_t bytes);
 // What a table says of this op's product; NULL without a table, a row, or for other ops.
 const char *brc_choices_find(const brc_choices *t, const brc_op *op);
+// 16 hex digits that tell tables apart.
+void brc_choices_hash(const brc_choices *t, char out[17]);
 // Add a row, or replace that of the same product. E_SHAPE when the table is full.
 brc_status brc_choices_add(brc_choices *t, const brc_choice *row);
-// For backends: append "PROVIDER" or its "PROVIDER/TILE"s (NULL-terminated, or NULL) behind `count` texts, at most `max`; the new count.
-size_t brc_choice_list(char (*out)[BRC_CHOICE_TEXT], size_t max, size_t count, const char *provider,
-                       const char *const *tiles);
+// For backends: the text of a provider's tile, counted from 1 (tile 0: of the provider itself).
+void brc_choice_name(const char *provider, const char *const *tiles, uint32_t tile, char out[BRC_CHOICE_TEXT]);
 // Is `choice` this provider's? *tile: 1 + the tile's number, 0 where it names none. A tile that is not among them is no match.
 bool brc_choice_is(const char *choice, const char *provider, const char *const *tiles, uint32_t *tile);
 struct brc_device_info;

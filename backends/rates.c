@@ -48,28 +48,29 @@ brc_status brc_time_exec(brc_device *d, brc_exec *e, double budget_s, brc_timing
 enum { OPERANDS = BRC_MAX_IN + BRC_MAX_OUT };
 
 // The op with operands on storages of its own.
-typedef struct alone {
-  brc_program *program;
+struct brc_lone_op {
+  brc_device *device;
+  brc_program *source, *program;  // source: that of a product, else NULL
   brc_storage storage[OPERANDS];
   brc_tensor *operand[OPERANDS];
-} alone;
+};
 
-static brc_status copy_op(alone *a, const brc_op *op) {
-  brc_status st = brc_program_create(&a->program, "one op");
+static brc_status copy_op(brc_lone_op *x, const brc_op *op) {
+  brc_status st = brc_program_create(&x->program, "one op");
   for (int i = 0; !st && i < OPERANDS; i++) {
     const brc_tensor *t = i < BRC_MAX_IN ? op->in[i] : op->out[i - BRC_MAX_IN];
     if (!t) continue;
-    for (int k = 0; k < i && !a->operand[i]; k++)  // what is changed in place stands there twice
-      if ((k < BRC_MAX_IN ? op->in[k] : op->out[k - BRC_MAX_IN]) == t) a->operand[i] = a->operand[k];
-    if (a->operand[i]) continue;
-    a->storage[i] = (brc_storage){.name = t->name, .elements = brc_tensor_elements(t), .dtype = t->dtype};
-    a->operand[i] =
-        brc_external(a->program, &a->storage[i], t->name, 0, t->members, t->rows, t->cols, t->pitch, t->stride);
-    a->operand[i]->dtype = t->dtype;
+    for (int k = 0; k < i && !x->operand[i]; k++)  // what is changed in place stands there twice
+      if ((k < BRC_MAX_IN ? op->in[k] : op->out[k - BRC_MAX_IN]) == t) x->operand[i] = x->operand[k];
+    if (x->operand[i]) continue;
+    x->storage[i] = (brc_storage){.name = t->name, .elements = brc_tensor_elements(t), .dtype = t->dtype};
+    x->operand[i] =
+        brc_external(x->program, &x->storage[i], t->name, 0, t->members, t->rows, t->cols, t->pitch, t->stride);
+    x->operand[i]->dtype = t->dtype;
   }
   if (st) return st;
-  brc_op_add(a->program, op->kind, a->operand, a->operand + BRC_MAX_IN, &op->params);
-  return brc_program_finish(a->program);
+  brc_op_add(x->program, op->kind, x->operand, x->operand + BRC_MAX_IN, &op->params);
+  return brc_program_finish(x->program);
 }
 
 // Whole numbers are tasks of rows: as many as the op has, so that every index is one of its rows.
@@ -97,24 +98,47 @@ static brc_status fill(brc_device *d, brc_storage *s, uint32_t tasks) {
   return st;
 }
 
-brc_status brc_time_op(brc_device *d, const brc_op *op, double budget_s, brc_timing *out) {
-  alone a = {0};
-  brc_exec *e = NULL;
-  brc_status st = copy_op(&a, op);
+static brc_status lone_op_create(brc_lone_op **out, brc_device *d, const brc_op *op) {
+  brc_lone_op *x = *out = calloc(1, sizeof *x);
+  if (!x) return brc_fail(BRC_E_NOMEM, "out of memory");
+  x->device = d;
+  brc_status st = copy_op(x, op);
   for (int i = 0; !st && i < OPERANDS; i++) {
-    if (!a.storage[i].elements) continue;
-    st = brc_storage_alloc(d, &a.storage[i]);
-    if (!st) st = fill(d, &a.storage[i], tasks_of(op));
+    if (!x->storage[i].elements) continue;
+    st = brc_storage_alloc(d, &x->storage[i]);
+    if (!st) st = fill(d, &x->storage[i], tasks_of(op));
   }
-  if (!st) st = d->backend->compile(d, a.program, &e);
-  if (!st) st = brc_time_exec(d, e, budget_s, out);
-  if (e) d->backend->exec_free(d, e);
-  for (int i = 0; i < OPERANDS; i++) brc_storage_release(d, &a.storage[i]);
-  brc_program_free(a.program);
+  if (!st) return BRC_OK;
+  brc_lone_op_free(x);
+  *out = NULL;
   return st;
 }
 
-brc_status brc_time_product(brc_device *d, const brc_choice *c, double budget_s, brc_timing *out) {
+brc_status brc_lone_op_time(brc_lone_op *x, double budget_s, brc_timing *out) {
+  brc_exec *e = NULL;
+  brc_status st = x->device->backend->compile(x->device, x->program, &e);
+  if (!st) st = brc_time_exec(x->device, e, budget_s, out);
+  if (e) x->device->backend->exec_free(x->device, e);
+  return st;
+}
+
+void brc_lone_op_free(brc_lone_op *x) {
+  if (!x) return;
+  for (int i = 0; i < OPERANDS; i++) brc_storage_release(x->device, &x->storage[i]);
+  brc_program_free(x->program);
+  brc_program_free(x->source);
+  free(x);
+}
+
+brc_status brc_time_op(brc_device *d, const brc_op *op, double budget_s, brc_timing *out) {
+  brc_lone_op *x;
+  brc_status st = lone_op_create(&x, d, op);
+  if (!st) st = brc_lone_op_time(x, budget_s, out);
+  brc_lone_op_free(x);
+  return st;
+}
+
+brc_status brc_lone_product_create(brc_lone_op **out, brc_device *d, const brc_choice *c) {
   const bool ta = c->kind == BRC_OP_dense_dw, tb = c->kind == BRC_OP_dense_dx;
   const uint32_t e = c->members, ar = ta ? c->k : c->m, ac = ta ? c->m : c->k, br = tb ? c->n : c->k,
                  bc = tb ? c->k : c->n;
@@ -123,6 +147,7 @@ brc_status brc_time_product(brc_device *d, const brc_choice *c, double budget_s,
   brc_storage s[] = {
       {.name = "a", .elements = e * sa}, {.name = "b", .elements = e * sb}, {.name = "c", .elements = e * sc}};
   brc_program *p;
+  *out = NULL;
   brc_status st = brc_program_create(&p, "product");
   if (st) return st;
   p->precision = (brc_precision)c->precision;
@@ -133,8 +158,19 @@ brc_status brc_time_product(brc_device *d, const brc_choice *c, double budget_s,
   if (tb) brc_dense_dx(p, x, y, z, false);
   if (ta) brc_dense_dw(p, x, y, z, false);
   st = brc_program_status(p);
-  if (!st) st = brc_time_op(d, p->ops[0], budget_s, out);
-  brc_program_free(p);
+  if (!st) st = lone_op_create(out, d, p->ops[0]);
+  if (*out)
+    (*out)->source = p;  // its names are in use
+  else
+    brc_program_free(p);
+  return st;
+}
+
+brc_status brc_time_product(brc_device *d, const brc_choice *c, double budget_s, brc_timing *out) {
+  brc_lone_op *x;
+  brc_status st = brc_lone_product_create(&x, d, c);
+  if (!st) st = brc_lone_op_time(x, budget_s, out);
+  brc_lone_op_free(x);
   return st;
 }
 

@@ -16,6 +16,12 @@ brc_status brc_time_exec(brc_device *d, brc_exec *e, double budget_s, brc_timing
 brc_status brc_time_op(brc_device *d, const brc_op *op, double budget_s, brc_timing *out);
 // One product; its row's choice is not looked at.
 brc_status brc_time_product(brc_device *d, const brc_choice *product, double budget_s, brc_timing *out);
+// The same in steps, where one product is timed several times: its operands in memory; compiled as the device's choices are now,
+// and run; freed. A failed create leaves NULL.
+typedef struct brc_lone_op brc_lone_op;
+brc_status brc_lone_product_create(brc_lone_op **out, brc_device *d, const brc_choice *product);
+brc_status brc_lone_op_time(brc_lone_op *x, double budget_s, brc_timing *out);
+void brc_lone_op_free(brc_lone_op *x);
 
 typedef struct brc_roofline {
   double product_flops

@@ -551,19 +551,21 @@ static void test_memory_held(void **state) {
   cJSON_Delete(plan);
 }
 
-// Choices that are measured, kept, and used again; another device's are refused by name.
-static void test_bench_tune(void **state) {
+// Choices that are measured, kept in the cache and a file, and used again; another device's are refused by name.
+static void test_tune(void **state) {
   (void)state;
   static const char line[] = "--width 32 --actor-width 16 --batch 16 --tasks 2 --obs 7 --act 3 --json";
   char path[4096], *text;
   size_t bytes;
   snprintf(path, sizeof path, "%s", check_path("tuning.json"));
-  run_brc(&r, NULL, "bench tune --backend host %s", line);
+  char cache[4200];
+  snprintf(cache, sizeof cache, "BRC_CACHE=%s", check_path("cache"));
+  run_brc(&r, NULL, "tune --backend host %s", line);
   assert_int_equal(r.status, 1);
   if (!strstr(r.err, "backend host has no candidates")) fail_msg("%s", r.err);
-  run_brc(&r, NULL, "bench tune --backend opencl --seconds 0.1 %s --out %s", line, path);
+  run_brc(&r, cache, "tune --backend opencl --seconds 0.1 %s --out %s", line, path);
   if (r.status && strstr(r.err, "OpenCL")) {
-    testing_skip("bench tune: %s", r.err);
+    testing_skip("brc tune: %s", r.err);
     skip();
   }
   if (r.status) fail_msg("%s", r.err);
@@ -573,8 +575,17 @@ static void test_bench_tune(void **state) {
   cJSON_ArrayForEach(row, cJSON_GetObjectItem(o, "products"))
       assert_true(number_of(row, "best_ms") <= number_of(row, "rule_ms") && number_of(row, "candidates") > 0);
   cJSON_Delete(o);
-  run_brc(&r, NULL, "bench update --backend opencl --reps 1 %s --tuning %s", line, path);
-  if (r.status) fail_msg("%s", r.err);
+  // By itself bench update takes what the cache has.
+  static const char *const tunings[] = {"", "--tuning off", "--tuning"};
+  for (int i = 0; i < 3; i++) {
+    run_brc(&r, cache, "bench update --backend opencl --reps 1 %s %s %s", line, tunings[i], i == 2 ? path : "");
+    if (r.status) fail_msg("%s", r.err);
+    o = parse_line(r.out);
+    const char *from = cJSON_GetStringValue(cJSON_GetObjectItem(o, "tuning"));
+    if (i == 0 && !strstr(from, "/cache/tuning/")) fail_msg("%s", from);
+    if (i) assert_string_equal(from, i == 1 ? "off" : path);
+    cJSON_Delete(o);
+  }
   run_brc(&r, NULL, "bench update --backend host --reps 1 %s --tuning %s", line, path);
   assert_int_equal(r.status, 1);
   if (!strstr(r.err, "its device is") && !strstr(r.err, "its driver is")) fail_msg("%s", r.err);
@@ -914,7 +925,7 @@ int main(void) {
                                      cmocka_unit_test(test_bench_env),
                                      cmocka_unit_test(test_memory_plan),
                                      cmocka_unit_test(test_memory_held),
-                                     cmocka_unit_test(test_bench_tune),
+                                     cmocka_unit_test(test_tune),
                                      cmocka_unit_test(test_bench_compare),
                                      cmocka_unit_test(test_assets_listed),
                                      cmocka_unit_test(test_assets_fetch),

@@ -6,6 +6,7 @@
 #include "envs/env_impl.h"
 #include "envs/watch.h"
 #include "train/train.h"
+#include <dlfcn.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -558,6 +559,204 @@ static void test_other_backend(void **state) {
     assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(part, "step")) == 40 + 5 * ((double)b - 1));
   }
   cJSON_Delete(o);
+}
+
+//------------------------ Tuning ---------------------------------------------------
+// PoCL with the kernels of GPUs, a cache of its own, and no CLBlast: that compiles for half a minute there.
+static bool tuning_begin(const char *seconds) {
+  const char *names[4];
+  const size_t n = backends(names);
+  bool opencl = false;
+  for (size_t b = 0; b < n; b++) opencl |= !strcmp(names[b], "opencl");
+  Dl_info math;
+  if (!opencl || !dladdr((void *)(uintptr_t)cos, &math)) {
+    testing_skip("tuning: no OpenCL device");
+    return false;
+  }
+  check_ok(brc_mkdirs(check_path("lib")));
+  if (access(check_path("lib/libclblast.so.1"), F_OK))
+    assert_int_equal(symlink(math.dli_fname, check_path("lib/libclblast.so.1")), 0);
+  setenv("LD_LIBRARY_PATH", check_path("lib"), 1);
+  setenv("BRC_CACHE", check_path("tuning"), 1);
+  setenv("BRC_OPENCL_CLASS", "gpu", 1);
+  setenv("BRC_TUNING_SECONDS", seconds, 1);
+  return true;
+}
+
+static int tuning_end(void **state) {
+  (void)state;
+  static const char *const names[] = {"LD_LIBRARY_PATH", "BRC_CACHE", "BRC_OPENCL_CLASS", "BRC_TUNING_SECONDS"};
+  for (size_t i = 0; i < BRC_COUNT(names); i++) unsetenv(names[i]);
+  return 0;
+}
+
+static const char tuned_line[] =
+    "train probe-action --backend opencl --width 64 --actor-width 32 --batch 32 --start 40 --eval-interval 0";
+
+// A run of this many steps, which must do; with what it says on stderr.
+static const char *tuned_run(const char *run, int steps, const char *options, const char *extra_env) {
+  static run_result r;
+  run_brc(&r, extra_env, "%s --steps %d --run %s%s", tuned_line, steps, run, options);
+  if (r.status) fail_msg("%s", r.err);
+  return r.err;
+}
+
+static const char *going_on(const char *run, int steps) {
+  static run_result r;
+  run_brc(&r, NULL, "train --resume %s --steps %d", run, steps);
+  if (r.status) fail_msg("%s", r.err);
+  return r.err;
+}
+
+static bool same_state(const char *a, const char *b) {
+  char line[9000];
+  snprintf(line, sizeof line, "cmp -s %s/checkpoint/state.safetensors %s/checkpoint/state.safetensors", a, b);
+  return system(line) == 0;
+}
+
+// The one file of the cache.
+static const char *tuning_file(void) {
+  static char path[4200];
+  char line[4300];
+  snprintf(line, sizeof line, "ls -d %s/tuning/*", getenv("BRC_CACHE"));
+  FILE *f = popen(line, "r");
+  assert_non_null(f);
+  if (!fgets(path, sizeof path, f)) *path = 0;
+  path[strcspn(path, "\n")] = 0;
+  if (fgets(line, sizeof line, f)) fail_msg("more than one file: %s", line);
+  pclose(f);
+  return path;
+}
+
+static void replace_in_file(const char *path, const char *from, const char *to) {
+  char *text;
+  size_t bytes;
+  check_ok(brc_file_read(path, &text, &bytes));
+  char *at = strstr(text, from), *more = malloc(bytes + strlen(to) + 1);
+  if (!at) fail_msg("'%s' is not in %s", from, path);
+  const size_t head = (size_t)(at - text);
+  sprintf(more, "%.*s%s%s", (int)head, text, to, at + strlen(from));
+  check_ok(brc_file_write_all(path, more, strlen(more)));
+  free(more);
+  free(text);
+}
+
+static void expect_in(const char *text, const char *part, bool there) {
+  if (!strstr(text, part) == there) fail_msg("'%s' %s in:\n%s", part, there ? "is not" : "is", text);
+}
+
+// The first run measures, later ones take what it has kept; a run keeps its own, whatever becomes of the cache.
+static void test_tuning(void **state) {
+  (void)state;
+  if (!tuning_begin("1")) skip();
+  char whole[4096], cut[4096], kept[4200], path[4300], cache[4200];
+  snprintf(whole, sizeof whole, "%s", fresh_run());
+  snprintf(cut, sizeof cut, "%s", fresh_run());
+  const char *err = tuned_run(whole, 60, "", NULL);
+  expect_in(err, "brc: tuning ... ", true);
+  snprintf(cache, sizeof cache, "%s", tuning_file());
+  snprintf(kept, sizeof kept, "%s/tuning.json", whole);
+  same_file(cache, kept);
+  // What it chose changes the bits: else all that follows would show nothing.
+  const char *off = fresh_run();
+  err = tuned_run(off, 60, " --tuning off", NULL);
+  expect_in(err, "tuning", false);
+  assert_false(same_state(whole, off));
+  err = tuned_run(cut, 50, "", NULL);
+  expect_in(err, "tuning ...", false);
+  brc_remove_tree(getenv("BRC_CACHE"));
+  err = going_on(cut, 60);
+  expect_in(err, "tuning ...", false);
+  expect_in(err, "no longer equal", false);
+  assert_true(same_state(whole, cut));
+  // A run's file serves another.
+  char again[4096], file[4400];
+  snprintf(again, sizeof again, "%s", fresh_run());
+  snprintf(file, sizeof file, " --tuning %s", kept);
+  err = tuned_run(again, 60, file, NULL);
+  expect_in(err, "tuning ...", false);
+  assert_true(same_state(whole, again));
+  assert_false(brc_path_exists(cache));
+  // A run of another device, and one that needs what is gone here: told, and gone on with.
+  snprintf(path, sizeof path, "%s/tuning.json", cut);
+  replace_in_file(path, "\"device\":\t\"", "\"device\":\t\"Another ");
+  err = going_on(cut, 61);
+  expect_in(err, "its device is 'Another ", true);
+  expect_in(err, "brc: tuning ... ", true);
+  same_file(tuning_file(), path);
+  replace_in_file(path, "\"native\"", "\"gone/64x64\"");
+  err = going_on(cut, 62);
+  expect_in(err, "'gone/64x64', chosen for NN ", true);
+  expect_in(err, "no longer equal to the bit", true);
+  // It has asked for something else.
+  static run_result r;
+  run_brc(&r, NULL, "train --resume %s --steps 63 --tuning off", cut);
+  assert_int_equal(r.status, 0);
+  expect_in(r.err, "with tuning none instead of", true);
+  assert_false(brc_path_exists(path));
+  err = going_on(cut, 64);
+  expect_in(err, "tuning", false);
+}
+
+// Files of the cache that are broken, cannot be written, or are written by two at once.
+static void test_tuning_cache(void **state) {
+  (void)state;
+  if (!tuning_begin("0.1")) skip();
+  char cache[4200], *text;
+  size_t bytes;
+  brc_remove_tree(getenv("BRC_CACHE"));
+  pid_t both[2];
+  for (int i = 0; i < 2; i++) both[i] = run_start("%s --steps 2 --run %s", tuned_line, fresh_run());
+  for (int i = 0; i < 2; i++) assert_int_equal(run_wait(both[i]), 0);
+  snprintf(cache, sizeof cache, "%s", tuning_file());
+  const char *err = tuned_run(fresh_run(), 2, "", NULL);
+  expect_in(err, "tuning", false);
+  static const char *const broken[] = {"", "{\"device\": \"", "{}"};
+  for (size_t i = 0; i < BRC_COUNT(broken); i++) {
+    check_ok(brc_file_write_all(cache, broken[i], strlen(broken[i])));
+    err = tuned_run(fresh_run(), 2, "", NULL);
+    expect_in(err, "it is not used", true);
+    expect_in(err, "brc: tuning ... ", true);
+    check_ok(brc_file_read(tuning_file(), &text, &bytes));
+    expect_in(text, "\"products\"", true);
+    free(text);
+  }
+  err = tuned_run(fresh_run(), 2, "", "BRC_CACHE=/dev/null/cache");
+  expect_in(err, "the next run measures again", true);
+  // The command measures anew.
+  static run_result r;
+  check_ok(brc_file_write_all(cache, "", 0));
+  run_brc(&r, NULL,
+          "tune probe-action --backend opencl --width 64 --actor-width 32 --batch 32 --seconds 0.2 --json");
+  if (r.status) fail_msg("%s", r.err);
+  err = tuned_run(fresh_run(), 2, "", NULL);
+  expect_in(err, "tuning", false);
+}
+
+// A run that goes on takes products from the same providers, not from its first one and what stands in for that.
+static void test_same_providers(void **state) {
+  (void)state;
+  if (!tuning_begin("0.1")) skip();
+  setenv("BRC_EMULATE_MMA", "1", 1);  // the first in the table, and not for fp32
+  static brc_train_config c;
+  char run[4096], candidates[2][32][BRC_CHOICE_TEXT];
+  size_t count[2];
+  snprintf(run, sizeof run, "%s", fresh_run());
+  tuned_run(run, 2, " --tuning off", NULL);
+  for (int i = 0; i < 2; i++) {
+    brc_device *d;
+    configure(&c, "probe-action --backend opencl");
+    if (i) check_ok(brc_run_read_config(run, &c));
+    check_ok(brc_open_device(&c, NULL, &d));
+    count[i] = d->backend->gemm_candidates(d, BRC_FP32, candidates[i], 32);
+    brc_device_close(d);
+  }
+  unsetenv("BRC_EMULATE_MMA");
+  assert_int_equal(count[0], count[1]);
+  assert_true(count[0] > 2);
+  for (size_t i = 0; i < count[0]; i++) assert_string_equal(candidates[0][i], candidates[1][i]);
+  const char *err = going_on(run, 3);  // without those units: told
+  expect_in(err, "with gemm tiled,native instead of mma,tiled,native: no longer equal", true);
 }
 
 // A run that diverges ends with the first op whose output was not finite and its last checkpoint, on every backend.
@@ -1135,6 +1334,9 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(test_docs),
                                      cmocka_unit_test(test_other_backend),
                                      cmocka_unit_test(test_resume),
+                                     cmocka_unit_test_teardown(test_tuning, tuning_end),
+                                     cmocka_unit_test_teardown(test_tuning_cache, tuning_end),
+                                     cmocka_unit_test_teardown(test_same_providers, tuning_end),
                                      cmocka_unit_test(test_divergence),
                                      cmocka_unit_test(test_wrong_environment),
                                      cmocka_unit_test(test_crash_and_hang),

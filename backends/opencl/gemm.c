@@ -329,11 +329,17 @@ void ocl_gemm_trust(ocl_device *d, unsigned precisions) {
   d->base.info.precisions = precisions_of(d);
 }
 
-size_t ocl_gemm_candidates(brc_device *base, char (*out)[BRC_CHOICE_TEXT], size_t max) {
+size_t ocl_gemm_candidates(brc_device *base, brc_precision precision, char (*out)[BRC_CHOICE_TEXT],
+                           size_t max) {
   const ocl_device *d = (const ocl_device *)base;
   size_t n = 0;
-  for (const ocl_gemm_provider *const *p = d->providers; *p; p++)
-    n = brc_choice_list(out, max, n, (*p)->name, (*p)->tiles ? (*p)->tiles(d) : NULL);
+  for (const ocl_gemm_provider *const *p = d->providers; *p; p++) {
+    const char *const *tiles = (*p)->tiles ? (*p)->tiles(d) : NULL;
+    ocl_gemm g = {.p.precision = precision, .tile = tiles ? 1 : 0};
+    do {
+      if (n < max && (*p)->takes(d, &g)) brc_choice_name((*p)->name, tiles, g.tile, out[n++]);
+    } while (tiles && tiles[g.tile++]);
+  }
   return n;
 }
 

@@ -253,7 +253,7 @@ void ocl_gemm_names(const ocl_device *d, const char **names);
 void ocl_gemm_trust(ocl_device *d, unsigned precisions);
 bool ocl_mma_chosen(const ocl_device *d);  // may products go to matrix units?
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
-size_t ocl_gemm_candidates(brc_device *d, char (*out)[BRC_CHOICE_TEXT], size_t max);
+size_t ocl_gemm_candidates(brc_device *d, brc_precision precision, char (*out)[BRC_CHOICE_TEXT], size_t max);
 
 //------------------------ 6. Matrix units --------------------------------------
 // A device's; false: none that we have kernels for. In tests BRC_EMULATE_MMA names one that is emulated.

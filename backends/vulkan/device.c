@@ -368,6 +368,7 @@ static brc_status describe(vk_device *d, int index, extension_set *has, feature_
   snprintf(info->vendor, sizeof info->vendor, "%s", vendor_name(d->properties.vendorID));
   info->is_cpu = d->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
   d->few_lanes = info->is_cpu && !vk_hidden("cpu");
+  info->tunes = !d->few_lanes;
   info->memory_bytes = largest_local_heap(d->physical);
   if (version < VK_API_VERSION_1_2) {
     snprintf(info->note, sizeof info->note, "its driver has Vulkan %u.%u; 1.2 or later is needed",

@@ -284,11 +284,16 @@ brc_status vk_gemm_choose(vk_device *d, const char *forced) {
                   d->base.info.note);
 }
 
-size_t vk_gemm_candidates(brc_device *base, char (*out)[BRC_CHOICE_TEXT], size_t max) {
+size_t vk_gemm_candidates(brc_device *base, brc_precision precision, char (*out)[BRC_CHOICE_TEXT], size_t max) {
   const vk_device *d = (const vk_device *)base;
   size_t n = 0;
-  for (const vk_gemm_provider *const *p = d->providers; *p; p++)
-    n = brc_choice_list(out, max, n, (*p)->name, (*p)->tiles ? (*p)->tiles(d) : NULL);
+  for (const vk_gemm_provider *const *p = d->providers; *p; p++) {
+    const char *const *tiles = (*p)->tiles ? (*p)->tiles(d) : NULL;
+    vk_gemm g = {.p.precision = precision, .tile = tiles ? 1 : 0};
+    do {
+      if (n < max && (*p)->takes(d, &g)) brc_choice_name((*p)->name, tiles, g.tile, out[n++]);
+    } while (tiles && tiles[g.tile++]);
+  }
   return n;
 }
 

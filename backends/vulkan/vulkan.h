@@ -143,7 +143,7 @@ brc_status vk_gemm_choose(vk_device *d, const char *forced);
 // Names of those that can run, in order, into d's provider_names and info.
 void vk_gemm_names(vk_device *d);
 brc_status vk_gemm_add(brc_exec *x, const brc_op *op, const vk_gemm *g);
-size_t vk_gemm_candidates(brc_device *d, char (*out)[BRC_CHOICE_TEXT], size_t max);
+size_t vk_gemm_candidates(brc_device *d, brc_precision precision, char (*out)[BRC_CHOICE_TEXT], size_t max);
 
 //------------------------ 6. The device ----------------------------------------
 struct vk_device {

@@ -436,10 +436,22 @@ static brc_status build_actor(brc_actor *x, brc_agent *a, uint32_t rows, brc_act
   return brc_program_finish(p);
 }
 
-brc_status brc_actor_create(brc_actor **out, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value) {
-  brc_actor *x = calloc(1, sizeof *x);
+brc_status brc_actor_plan(brc_actor **out, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value) {
+  brc_actor *x = *out = calloc(1, sizeof *x);
   if (!x) return brc_fail(BRC_E_NOMEM, "out of memory");
-  brc_status st = build_actor(x, a, rows, mode, value);
+  const brc_status st = build_actor(x, a, rows, mode, value);
+  if (!st) return BRC_OK;
+  brc_actor_free(x);
+  *out = NULL;
+  return st;
+}
+
+const brc_program *brc_actor_program(const brc_actor *x) { return x->program; }
+
+brc_status brc_actor_create(brc_actor **out, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value) {
+  brc_actor *x;
+  brc_status st = brc_actor_plan(&x, a, rows, mode, value);
+  if (st) return st;
   brc_storage *own[] = {&x->in, &x->step};
   for (size_t i = 0; !st && i < BRC_COUNT(own); i++) st = brc_storage_alloc(a->device, own[i]);
   if (!st) st = a->device->backend->compile(a->device, x->program, &x->exec);
@@ -565,9 +577,8 @@ static uint64_t storage_bytes(brc_storage *const *s, size_t count) {
 
 // Of a program that acts: its arena and what it reads.
 static brc_status acting_bytes(brc_agent *a, uint32_t rows, brc_act_mode mode, bool value, uint64_t *bytes) {
-  brc_actor *x = calloc(1, sizeof *x);
-  if (!x) return brc_fail(BRC_E_NOMEM, "out of memory");
-  brc_status st = build_actor(x, a, rows, mode, value);
+  brc_actor *x;
+  brc_status st = brc_actor_plan(&x, a, rows, mode, value);
   *bytes += st ? 0 : storage_bytes((brc_storage *[]){&x->in, &x->step}, 2) + x->program->arena_elements * 4;
   brc_actor_free(x);
   return st;

@@ -146,6 +146,9 @@ typedef enum brc_act_mode { BRC_ACT_MEAN, BRC_ACT_SAMPLE, BRC_ACT_GIVEN_NOISE } 
 // `value`: also the critic's expected value of (obs, action), for the normaliser of the paper.
 brc_status brc_actor_create(brc_actor **out, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value);
 void brc_actor_free(brc_actor *x);
+// Only its program, of an agent that may be a plan. To look at, not to run.
+brc_status brc_actor_plan(brc_actor **out, brc_agent *a, uint32_t rows, brc_act_mode mode, bool value);
+const brc_program *brc_actor_program(const brc_actor *x);
 // obs [rows,O], task [rows] (ignored with one task), noise [rows,A] or NULL, action out [rows,A] (all dense; obs, noise and
 // action of type `dtype`), value out [rows] or NULL. `step` picks the Philox draws.
 brc_status brc_actor_run(brc_actor *x, brc_dtype dtype, const void *obs, const int32_t *task, const void *noise,

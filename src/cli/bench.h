@@ -8,7 +8,7 @@
 typedef struct bench_options {
   int64_t obs, act, tasks, reps, m, n, k, members;
   double seconds;
-  char compare[BRC_TEXT], out[BRC_TEXT], tuning[BRC_TEXT];
+  char compare[BRC_TEXT];
   bool json, memory;
 } bench_options;
 
@@ -19,9 +19,6 @@ brc_status bench_memory(const brc_train_config *c, const bench_options *o);
 brc_status bench_gemm(brc_train_config *c, const bench_options *o);
 // bench op: each op of the update alone; `names`: only these.
 brc_status bench_op(const brc_train_config *c, const bench_options *o, const char *const *names, size_t count);
-
-// bench tune: every candidate for every product of the update, about `seconds` of it; --out keeps the choices.
-brc_status bench_tune(const brc_train_config *c, const bench_options *o);
 
 //------------------------ Reports -------------------------------------------------
 // A report begins with which bench, device and precision.

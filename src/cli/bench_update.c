@@ -1,5 +1,4 @@
 // brc bench update: whole updates as the trainer runs them, beside what the device can do; the plan of their memory.
-#include "backends/tune.h"
 #include "base/philox.h"
 #include "cli/bench.h"
 #include <math.h>
@@ -50,7 +49,7 @@ typedef struct update_bench {
   uint32_t *pairs;
   uint32_t utd;
   uint64_t step;
-  brc_choices choices;
+  brc_tuning tuning;
 } update_bench;
 
 // One environment step's learning, as the trainer does it: draw, gather, send and update `utd` batches. *submit_s: what the host
@@ -236,8 +235,7 @@ static void close_bench(update_bench *x) {
 }
 
 // Everything that an update needs, compiled; *compile_s: the device's part of that.
-static brc_status open_bench(update_bench *x, const brc_train_config *c, const char *tuning,
-                             double *compile_s) {
+static brc_status open_bench(update_bench *x, const brc_train_config *c, double *compile_s) {
   const brc_agent_config *a = &c->agent;
   *x = (update_bench){.utd = (uint32_t)c->utd};
   uint32_t rows = (uint32_t)(100000 / a->tasks);
@@ -245,8 +243,7 @@ static brc_status open_bench(update_bench *x, const brc_train_config *c, const c
   brc_status st = brc_pool_create(&x->pool, (int)c->threads);
   const double began = brc_now_s();
   if (!st) st = brc_open_device(c, x->pool, &x->device);
-  if (!st && *tuning && !(st = brc_tuning_read(tuning, x->device, &x->choices)))
-    x->device->choices = &x->choices;
+  if (!st) st = brc_tuning_choose(&x->tuning, c, x->device);
   if (!st)
     st = brc_agent_create(&x->agent, a, x->device,
                           (brc_agent_flags){.rough = true, .precision = brc_train_precision(c)});
@@ -320,6 +317,8 @@ static cJSON *report_of(const update_bench *x, const brc_train_config *c, const 
   cJSON *r = bench_report("update", x->device, c->precision);
   const char *const *providers = x->device->backend->gemm_providers(x->device);
   cJSON_AddStringToObject(r, "gemm", *c->gemm ? c->gemm : providers[0]);
+  cJSON_AddStringToObject(r, "tuning", x->tuning.from);
+  cJSON_AddNumberToObject(r, "choices", x->tuning.choices.count);
   const double ms = f->update.median_s * 1e3;
   const struct {
     const char *name;
@@ -366,6 +365,8 @@ static void print_figures(const update_bench *x, const brc_train_config *c, cons
   printf("  %zu ops, %u commands, handed over in %.1f us; compiled in %.2f s; %.3f GB on the device\n",
          x->agent->update_program->op_count, f->commands, f->submit.median_s * 1e6, f->compile_s,
          gb(x->device->allocated));
+  printf("  who computes which product: %s\n",
+         x->tuning.choices.count ? x->tuning.from : "the built-in table");
   printf("  products of the blocks alone %.1f GFLOP/s: %.0f%% of that over the whole update\n",
          f->block_flops * 1e-9, 100 * f->flops / f->update.median_s / f->block_flops);
   printf("  roofline %.3f ms (products %.3f, other ops' bytes %.3f, launches %.3f): %.0f%% reached\n",
@@ -379,7 +380,7 @@ brc_status bench_update(const brc_train_config *c, const bench_options *o) {
   brc_agent_memory memory;
   cJSON *former, *ops = NULL;
   brc_status st = bench_former(o, "update", &former);
-  if (!st) st = open_bench(&x, c, o->tuning, &f.compile_s);
+  if (!st) st = open_bench(&x, c, &f.compile_s);
   if (!st) st = plan_memory(c, &memory);
   if (!st) st = measure(&x, c, (size_t)o->reps, &f, &ops);
   if (!st) {

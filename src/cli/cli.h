@@ -7,7 +7,7 @@
 typedef brc_status brc_command(int argc, char **argv);  // without the command's own word
 brc_command brc_cmd_export, brc_cmd_import, brc_cmd_assets;
 brc_command brc_cmd_train, brc_cmd_eval, brc_cmd_devices, brc_cmd_tasks, brc_cmd_verify, brc_cmd_bench,
-    brc_cmd_plot, brc_cmd_runs, brc_cmd_compare, brc_cmd_render;
+    brc_cmd_tune, brc_cmd_plot, brc_cmd_runs, brc_cmd_compare, brc_cmd_render;
 
 // The words that the process was started with (for config.json).
 extern int brc_main_argc;

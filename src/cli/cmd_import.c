@@ -90,6 +90,7 @@ brc_status brc_cmd_import(int argc, char **argv) {
   st = brc_import_open(&m, words[0]);
   if (st) return st;
   brc_trainer *t = NULL;
+  c.may_tune = true;
   st = brc_import_set_options(&m, &set);
   if (!st) st = brc_train_resolve(&c);
   if (!st) st = brc_import_fits(&m, &c.agent);

@@ -14,9 +14,9 @@ static void give_up(const char *text) {
 
 // Options that may stand beside --resume: they do not change the mathematics.
 static bool may_resume_with(const char *given) {
-  static const char *const fine[] = {"steps",   "threads",     "quiet",   "json",   "run",
-                                     "resume",  "assets",      "backend", "device", "gemm",
-                                     "dry-run", "env-timeout", NULL};
+  static const char *const fine[] = {"steps",  "threads", "quiet",       "json",   "run",
+                                     "resume", "assets",  "backend",     "device", "gemm",
+                                     "tuning", "dry-run", "env-timeout", NULL};
   char copy[BRC_TEXT];
   snprintf(copy, sizeof copy, "%s", given);
   for (char *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
@@ -39,6 +39,8 @@ static void print_json(const brc_trainer *t) {
   cJSON_AddNumberToObject(o, "grad_steps", (double)t->loop.updates_done);
   cJSON_AddStringToObject(o, "backend", t->device->backend->name);
   cJSON_AddStringToObject(o, "device", t->device->info.name);
+  cJSON_AddStringToObject(o, "tuning", t->tuning.from);
+  cJSON_AddNumberToObject(o, "choices", t->tuning.choices.count);
   cJSON_AddNumberToObject(o, "checkpoint_s", t->checkpoint_s);
   cJSON_AddNumberToObject(o, "checkpoints", t->checkpoints);
   cJSON_AddNumberToObject(o, "wall_s", t->wall_before_s + brc_now_s() - t->started_s);
@@ -69,7 +71,16 @@ static brc_status read_resumed(brc_train_config *c, const char *run, const char 
     *c->gemm = 0;
   }
   if (brc_option_given(given, "device")) memcpy(c->device, was.device, sizeof c->device);
-  if (brc_option_given(given, "gemm")) memcpy(c->gemm, was.gemm, sizeof c->gemm);
+  c->keep_tuning = true;
+  const struct {
+    const char *option;
+    char *own, *asked;
+  } products[] = {{"gemm", c->gemm, was.gemm}, {"tuning", c->tuning, was.tuning}};
+  for (size_t i = 0; i < BRC_COUNT(products); i++) {
+    if (!brc_option_given(given, products[i].option) || !strcmp(products[i].own, products[i].asked)) continue;
+    memcpy(products[i].own, products[i].asked, BRC_TEXT);
+    c->keep_tuning = false;
+  }
   return BRC_OK;
 }
 
@@ -124,7 +135,7 @@ static brc_status train(brc_trainer *t, bool going_on, volatile const int *stop)
     if (!st && t->loop.step < (uint64_t)c->steps) st = brc_run_rewind(t);
     if (!st && t->loop.step < (uint64_t)c->steps) st = brc_run_add_part(t);
   } else {
-    if (!going_on) st = brc_run_create(t, brc_main_argc, brc_main_argv);
+    st = going_on ? brc_run_add_part(t) : brc_run_create(t, brc_main_argc, brc_main_argv);
     if (!st) st = brc_run_rewind(t);  // a run that died before its first checkpoint starts anew
     if (!st) st = brc_trainer_init(t);
     if (!st) st = brc_checkpoint_save(t);
@@ -170,6 +181,7 @@ brc_status brc_cmd_train(int argc, char **argv) {
                   c.run);
   if (st || o.dry_run) return st ? st : brc_cli_dry_run(&c);
 
+  c.may_tune = true;
   volatile const int *stop = brc_cli_stop();
   brc_trainer *t = NULL;
   if (c.env_timeout) st = brc_env_watch_start((double)c.env_timeout, give_up);

@@ -26,7 +26,8 @@ static const struct {
     {"tasks", brc_cmd_tasks, "list the tasks and benchmarks"},
     {"assets", brc_cmd_assets, "what the tasks' files are, where they lie, how to get them"},
     {"verify", brc_cmd_verify, "replay golden cases and compare every number"},
-    {"bench", brc_cmd_bench, "measure: bench update, gemm, tune, op, env"},
+    {"bench", brc_cmd_bench, "measure: bench update, gemm, op, env"},
+    {"tune", brc_cmd_tune, "choose who computes which product, by measuring; training does so by itself"},
 };
 
 //------------------------ 1. Help ---------------------------------------------
@@ -109,13 +110,15 @@ static void man_page(void) {
       ".TP\n.B BRC_ASSETS\nFolders with the tasks\\(aq files, colons between, searched after \\-\\-assets.\n"
       ".TP\n.B XDG_DATA_HOME\nHolds brc/, where tools/setup and \\fBbrc assets fetch\\fR put files; default: "
       "~/.local/share.\n"
-      ".TP\n.B BRC_CACHE\nFolder of compiled kernels and measured rates; default: ~/.cache/brc.\n"
+      ".TP\n.B BRC_CACHE\nFolder of compiled kernels, measured rates and choices of products; default: "
+      "~/.cache/brc.\n"
       ".TP\n.B BRC_REFERENCE\nFolder with published curves for \\fBbrc plot\\fR.\n"
       ".TP\n.BR CUDA_VISIBLE_DEVICES \", \" ROCR_VISIBLE_DEVICES \", \" ZE_AFFINITY_MASK\nand their like limit "
       "which GPUs "
       "\\-\\-device auto takes.\n"
       ".SH FILES\n"
       ".TP\n.I RUN/config.json\nEvery option of the run, device, versions, hashes of the tasks\\(aq files.\n"
+      ".TP\n.I RUN/tuning.json\nWho computes which product, where that is not the built-in table.\n"
       ".TP\n.IR RUN/log.csv \", \" RUN/train.csv\nOne row per evaluation; one per \\-\\-log\\-interval steps. "
       "The same as "
       "TensorBoard events beside them.\n"

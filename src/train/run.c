@@ -1,4 +1,4 @@
-// The run folder: config.json, log.csv (a row per evaluation), train.csv, TensorBoard events of the same names.
+// The run folder: config.json, tuning.json, log.csv (a row per evaluation), train.csv, TensorBoard events of the same names.
 #include "train/train.h"
 #include "base/cache.h"
 #include "base/file.h"
@@ -31,6 +31,7 @@ static void hash_file(const char *path, char out[32]) {
 // Who computes from this step on.
 static cJSON *this_part(const brc_trainer *t) {
   const brc_device_info *d = &t->device->info;
+  char tuning[64];
   cJSON *o = cJSON_CreateObject();
   cJSON_AddNumberToObject(o, "step", (double)t->loop.step);
   cJSON_AddStringToObject(o, "backend", d->backend);
@@ -40,6 +41,9 @@ static cJSON *this_part(const brc_trainer *t) {
   cJSON_AddStringToObject(o, "uuid", d->uuid);
   cJSON_AddStringToObject(o, "driver", d->driver);
   cJSON_AddStringToObject(o, "version", BRC_VERSION);
+  cJSON_AddStringToObject(o, "gemm", *t->config.gemm ? t->config.gemm : d->gemm);
+  brc_tuning_text(&t->tuning, tuning);
+  cJSON_AddStringToObject(o, "tuning", tuning);
   cJSON_AddStringToObject(o, "why", *t->device->why ? t->device->why : "asked for");
   return o;
 }
@@ -75,9 +79,6 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
       strcmp(t->config.device, "auto"))  // a number of GPUs, not of devices
     snprintf(t->config.device, sizeof t->config.device, "%d", t->device->info.index);
   snprintf(t->config.backend, sizeof t->config.backend, "%s", t->device->backend->name);
-  const char *const *providers = t->device->backend->gemm_providers(t->device);
-  if (!*t->config.gemm && providers && providers[0])
-    snprintf(t->config.gemm, sizeof t->config.gemm, "%s", providers[0]);
   brc_options_to_json(&set, root);
   cJSON_DeleteItemFromObject(root, "run");
   cJSON_AddNumberToObject(root, "target_entropy", t->config.agent.target_entropy);
@@ -89,7 +90,10 @@ brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
   words = cJSON_AddArrayToObject(root, "command_line");
   for (int i = 0; i < argc; i++) cJSON_AddItemToArray(words, cJSON_CreateString(argv[i]));
   cJSON_AddItemToArray(cJSON_AddArrayToObject(root, "parts"), this_part(t));
-  return write_config(t, root);
+  st = brc_tuning_save(&t->tuning, t->device, t->config.run);
+  if (!st) return write_config(t, root);
+  cJSON_Delete(root);
+  return st;
 }
 
 // What config.json tells beside tasks and options: a record, read by nobody here.
@@ -153,9 +157,28 @@ brc_status brc_run_read_trained(const char *run, brc_train_config *c) {
   return st ? st : brc_train_resolve(c);
 }
 
-static const char *part_text(const cJSON *part, const char *key) {
+static const char *part_text(const cJSON *part, const char *key, const char *absent) {
   const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, key));
-  return text ? text : "?";
+  return text ? text : absent;
+}
+
+static const cJSON *last_part(const cJSON *root) {
+  const cJSON *parts = cJSON_GetObjectItemCaseSensitive(root, "parts");
+  return cJSON_GetArrayItem(parts, cJSON_GetArraySize(parts) - 1);
+}
+
+bool brc_run_last_tuning(const char *run, const brc_device *d, char out[64]) {
+  char path[2 * BRC_TEXT];
+  cJSON *root = NULL;
+  snprintf(path, sizeof path, "%s/config.json", run);
+  const bool readable = !read_object(path, &root);
+  const cJSON *last = readable ? last_part(root) : NULL;
+  snprintf(out, 64, "%s", part_text(last, "tuning", "none"));
+  const bool here = !strcmp(part_text(last, "backend", ""), d->info.backend) &&
+                    !strcmp(part_text(last, "device", ""), d->info.name) &&
+                    !strcmp(part_text(last, "driver", ""), d->info.driver);
+  if (readable) cJSON_Delete(root);
+  return here;
 }
 
 brc_status brc_run_add_part(brc_trainer *t) {
@@ -166,14 +189,27 @@ brc_status brc_run_add_part(brc_trainer *t) {
   if (st) return st;
   cJSON *parts = cJSON_GetObjectItemCaseSensitive(root, "parts"), *now = this_part(t);
   if (!parts) parts = cJSON_AddArrayToObject(root, "parts");
-  const cJSON *last = cJSON_GetArrayItem(parts, cJSON_GetArraySize(parts) - 1);
-  static const char *const bits[] = {"backend", "device", "driver", "version"};
-  for (size_t i = 0; last && i < BRC_COUNT(bits); i++)
-    if (strcmp(part_text(last, bits[i]), part_text(now, bits[i])))
+  const cJSON *last = last_part(root);
+  // What decides the bits, and what it was where a run of an older version does not say.
+  const struct {
+    const char *key, *absent;
+  } bits[] = {{"backend", "?"},
+              {"device", "?"},
+              {"driver", "?"},
+              {"version", "?"},
+              {"gemm", part_text(now, "gemm", "?")},
+              {"tuning", "none"}};
+  for (size_t i = 0; last && i < BRC_COUNT(bits); i++) {
+    const char *was = part_text(last, bits[i].key, bits[i].absent), *is = part_text(now, bits[i].key, "?");
+    if (strcmp(was, is))
       fprintf(stderr, "brc: goes on at step %llu with %s %s instead of %s: no longer equal to the bit\n",
-              (unsigned long long)t->loop.step, bits[i], part_text(now, bits[i]), part_text(last, bits[i]));
+              (unsigned long long)t->loop.step, bits[i].key, is, was);
+  }
   cJSON_AddItemToArray(parts, now);
-  return write_config(t, root);
+  st = brc_tuning_save(&t->tuning, t->device, t->config.run);
+  if (!st) return write_config(t, root);
+  cJSON_Delete(root);
+  return st;
 }
 
 //------------------------ 2. Logs -------------------------------------------------

@@ -15,6 +15,9 @@
 const brc_option brc_train_options[] = {
     BRC_TRAIN_OPTIONS(X) TEXT("normalizer", normalizer, "published", "published|paper",
                               "reward normaliser's bootstrap and entropy term"),
+    TEXT("tuning", tuning, "auto", NULL,
+         "who computes which product: auto, measured once on a GPU and cached; off: a built-in table; or a "
+         "file of brc tune"),
     TEXT("run", run, "", NULL, "run folder; default runs/TASKS-sSEED"),
     TEXT("assets", assets, "", NULL, "folder with the environments' files, searched first"),
     {"overlap", BRC_OPT_FLAG, offsetof(brc_train_config, overlap), 0, 0, "false", NULL,
@@ -185,6 +188,7 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
   brc_status st = t->stats && t->logged && t->results ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory");
   if (!st) st = brc_pool_create(&t->pool, (int)config->threads);
   if (!st) st = brc_open_device(&t->config, t->pool, &t->device);
+  if (!st) st = brc_tuning_choose(&t->tuning, config, t->device);
   // A pool's runs take turns: environments that step beside the updates have threads of their own.
   if (!st && config->overlap) st = brc_pool_create(&t->env_threads, (int)config->threads);
   if (!st)

@@ -1,6 +1,7 @@
 // The trainer: tasks, device, agent and data put together; run folder, logs, evaluation, checkpoints.
 #ifndef BRC_TRAIN_H
 #define BRC_TRAIN_H
+#include "backends/tune.h"
 #include "envs/env.h"
 #include "train/loop.h"
 #include "train/tensorboard.h"
@@ -31,8 +32,10 @@ typedef struct brc_train_config {
   BRC_DEVICE_OPTIONS(X)
 #undef X
   char backend[BRC_TEXT], device[BRC_TEXT], precision[BRC_TEXT], gemm[BRC_TEXT], assets[BRC_TEXT],
-      run[BRC_TEXT], normalizer[BRC_TEXT];
+      run[BRC_TEXT], normalizer[BRC_TEXT], tuning[BRC_TEXT];
   bool quiet, json, overlap;
+  // No options: whether --tuning auto may measure, and whether the run in `run` goes on with the choices that it had.
+  bool may_tune, keep_tuning;
   brc_agent_config agent;
   // The tasks, resolved.
   const brc_env_def *tasks[256];
@@ -55,7 +58,31 @@ brc_status brc_train_read_config(const char *path, brc_train_config *c);
 // Dimensions from the tasks, then every check of the whole. E_USAGE or E_VALUE names the option.
 brc_status brc_train_resolve(brc_train_config *c);
 
-//------------------------ 2. A trainer ------------------------------------------
+//------------------------ 2. Products --------------------------------------------
+// Which provider computes which product: what --tuning says, or what the run has had. The same choices mean the same bits.
+typedef struct brc_tuning {
+  brc_choices choices;
+  char from
+      [BRC_TUNING_PATH];  // a file; "measured" where none could be written; "off", "none": the built-in table
+} brc_tuning;
+// On an open device, which takes the choices: `t` must live as long as it. Notes go to stderr; only a file that was asked for
+// can fail.
+brc_status brc_tuning_choose(brc_tuning *t, const brc_train_config *c, brc_device *d);
+void brc_tuning_text(const brc_tuning *t, char out[64]);  // "17 choices, HASH", or "none": for config.json
+brc_status brc_tuning_save(const brc_tuning *t, const brc_device *d, const char *run);  // RUN/tuning.json
+// A tuning file, and its folder. E_IO.
+brc_status brc_tuning_keep(const char *path, const brc_device *d, const brc_choices *t);
+
+// The programs that training runs at every step, of a configuration whose dimensions are known: what is tuned together.
+typedef struct brc_tuned_programs {
+  brc_agent *agent;
+  brc_actor *actor;
+  const brc_program *list[3];  // NULL behind the last
+} brc_tuned_programs;
+brc_status brc_tuned_programs_plan(brc_tuned_programs *out, const brc_train_config *c);
+void brc_tuned_programs_free(brc_tuned_programs *p);
+
+//------------------------ 3. A trainer ------------------------------------------
 // Statistics of the sampling policy's episodes: totals of the whole run, and the episode under way.
 typedef struct brc_task_totals {
   double episodes, return_sum, success_sum, length_sum;
@@ -70,6 +97,7 @@ typedef struct brc_trainer {
   brc_assets assets;
   brc_pool *pool, *env_threads;  // env_threads: with overlap
   brc_device *device;
+  brc_tuning tuning;
   brc_agent *agent;
   brc_replay *replay;
   brc_normalizer *normalizer;
@@ -95,7 +123,7 @@ void brc_trainer_free(brc_trainer *t);
 // Fresh networks, first episodes.
 brc_status brc_trainer_init(brc_trainer *t);
 
-//------------------------ 3. Evaluation -----------------------------------------
+//------------------------ 4. Evaluation -----------------------------------------
 typedef struct brc_eval_result {
   // Over the episodes of one task; success: the share that were successful at any step; score: brc_env_score.
   double return_mean, return_std, success, length, score;
@@ -106,7 +134,7 @@ double brc_eval_score(const brc_eval_result *tasks, size_t count);  // mean scor
 brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes,
                         uint64_t seed, const brc_assets *assets, brc_pool *pool, brc_eval_result *out);
 
-//------------------------ 4. Checkpoints ----------------------------------------
+//------------------------ 5. Checkpoints ----------------------------------------
 // RUN/checkpoint/state.safetensors is complete or absent; the rows of the replay lie beside it in replay.bin.
 brc_status brc_checkpoint_save(brc_trainer *t);
 brc_status brc_checkpoint_load(brc_trainer *t);
@@ -116,10 +144,12 @@ brc_status brc_checkpoint_open(const char *run, brc_st_file **out);
 // Parameters only, for evaluation: the agent of RUN's configuration on `device`.
 brc_status brc_checkpoint_load_agent(brc_agent *agent, const char *run, uint64_t *step);
 
-//------------------------ 5. Run folder -----------------------------------------
-brc_status brc_run_create(brc_trainer *t, int argc, char **argv);  // config.json
+//------------------------ 6. Run folder -----------------------------------------
+brc_status brc_run_create(brc_trainer *t, int argc, char **argv);  // config.json, tuning.json
 // Append to config.json's "parts" who computes from the loaded step on; tells on stderr what differs from the part before.
 brc_status brc_run_add_part(brc_trainer *t);
+// What the last part had of products (brc_tuning_text; "none" where it does not say). True: it was on this device.
+bool brc_run_last_tuning(const char *run, const brc_device *d, char out[64]);
 brc_status brc_run_read_config(const char *run, brc_train_config *c);  // tasks and options of config.json
 // The same, resolved, of a run that has a checkpoint.
 brc_status brc_run_read_trained(const char *run, brc_train_config *c);
