@@ -586,8 +586,8 @@ static char *tensorboard_lines(const char *run) {
   char command[8192], *text = NULL;
   size_t n = 0;
   const char *script = write_text("reader.py", reader);
-  snprintf(command, sizeof command, "ASAN_OPTIONS= LD_PRELOAD= '%s' '%s' '%s' 2>/dev/null",
-           testing_python(), script, run);
+  snprintf(command, sizeof command, "ASAN_OPTIONS= LD_PRELOAD= '%s' '%s' '%s' 2>/dev/null", testing_python(),
+           script, run);
   FILE *f = popen(command, "r"), *all = open_memstream(&text, &n);
   for (int c; (c = fgetc(f)) != EOF;) fputc(c, all);
   fclose(all);

@@ -365,8 +365,7 @@ static void print_figures(const update_bench *x, const brc_train_config *c, cons
   printf("  %zu ops, %u commands, handed over in %.1f us; compiled in %.2f s; %.3f GB on the device\n",
          x->agent->update_program->op_count, f->commands, f->submit.median_s * 1e6, f->compile_s,
          gb(x->device->allocated));
-  printf("  who computes which product: %s\n",
-         x->tuning.choices.count ? x->tuning.from : "the built-in table");
+  printf("  who computes which product: %s\n", x->tuning.choices.count ? x->tuning.from : "the built-in table");
   printf("  products of the blocks alone %.1f GFLOP/s: %.0f%% of that over the whole update\n",
          f->block_flops * 1e-9, 100 * f->flops / f->update.median_s / f->block_flops);
   printf("  roofline %.3f ms (products %.3f, other ops' bytes %.3f, launches %.3f): %.0f%% reached\n",
