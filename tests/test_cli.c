@@ -42,7 +42,7 @@ static void test_bad_input(void **state) {
   expect(2, "--embedding-norm: 'l3' is not one of l2|l1", "train probe-embedding --embedding-norm l3");
   expect(2, "'cuda' is not one of", "train probe-action --backend cuda");
   expect(1, "no products in tf32; it offers fp32", "train probe-action --backend host --precision tf32");
-  expect(2, "tolerances are those of fp32", "verify --backend host --precision bf16 /dev/null");
+  expect(1, "no products in tf32; it offers fp32", "verify --backend host --precision tf32 /dev/null");
   expect(1, "device", "train probe-action --backend host --device 7");
   expect(1, "no-such-provider", "verify --backend host --gemm no-such-provider /dev/null");
   expect(1, "option --device: 'ab:cd' is no device of backend host",

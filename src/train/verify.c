@@ -13,6 +13,10 @@ brc_status brc_verify_add(brc_verify_report *r, const char *name, double max_abs
     r->cap = cap;
   }
   brc_verify_row *row = &r->rows[r->count++];
+  if (r->precision != BRC_FP32) {
+    tolerance = 0;
+    ok = isfinite(max_abs);
+  }
   *row = (brc_verify_row){
       .max_abs = max_abs, .max_rel = max_rel, .tolerance = tolerance, .ok = ok, .count = count};
   snprintf(row->name, sizeof row->name, "%s", name);

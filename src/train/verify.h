@@ -1,11 +1,11 @@
 // What a verification found: one row per tensor (or class of tensors), kept in order.
 #ifndef BRC_VERIFY_H
 #define BRC_VERIFY_H
-#include "base/base.h"
+#include "graph/graph.h"
 
 typedef struct brc_verify_row {
   char name[64];
-  double max_abs, max_rel, tolerance;
+  double max_abs, max_rel, tolerance;  // tolerance 0: errors are only measured, and ok while they are finite
   bool ok;
   uint64_t count;  // elements compared
 } brc_verify_row;
@@ -13,9 +13,11 @@ typedef struct brc_verify_row {
 typedef struct brc_verify_report {
   brc_verify_row *rows;
   size_t count, cap;
+  brc_precision
+      precision;  // of the agent's products; in other than fp32 there are no bounds, and rows are measured
 } brc_verify_report;
 
-// Zero-initialise the report; free(rows) at the end, whatever the status. Fails: BRC_E_NOMEM.
+// Zero-initialise the report but for the precision; free(rows) at the end, whatever the status. Fails: BRC_E_NOMEM.
 brc_status brc_verify_add(brc_verify_report *r, const char *name, double max_abs, double max_rel,
                           double tolerance, bool ok, uint64_t count);
 // Errors of one class of quantities while they are collected, over all tensors that belong to it.

@@ -442,7 +442,9 @@ brc_status brc_verify_update(const brc_st_file *f, brc_device *device, const cha
   for (size_t i = 0; !st && i < BRC_COUNT(parts); i++)
     st = brc_st_need(f, BRC_ST_F32, (uint64_t)(c.batch * parts[i].cols), &part, "update0/%s", parts[i].name);
   v.lr_reach = 2 * fmax(c.critic_lr, c.actor_lr) * (double)updates;
-  if (!st) st = brc_agent_create(&v.agent, &c, device, (brc_agent_flags){.given_noise = true, .taps = true});
+  if (!st)
+    st = brc_agent_create(&v.agent, &c, device,
+                          (brc_agent_flags){.given_noise = true, .taps = true, .precision = r->precision});
   if (!st) st = brc_agent_load(v.agent, f, "init/");
   if (!st) st = brc_batch_create(v.agent, (uint32_t)c.batch, &b);
   for (int64_t k = 0; !st && k < updates; k++) {
@@ -923,7 +925,9 @@ brc_status brc_verify_tape(const brc_st_file *f, brc_device *device, const char 
     st = brc_st_need(f, BRC_ST_I32, 2 * (uint64_t)(updates * c.batch), &drawn, "step%lld/indices",
                      (long long)k0);
   for (int i = 0; i < TAPE_CLASSES; i++) t.c[i].name = tape_bounds[i].name;
-  if (!st) st = brc_agent_create(&t.v.agent, &c, device, (brc_agent_flags){.given_noise = true});
+  if (!st)
+    st = brc_agent_create(&t.v.agent, &c, device,
+                          (brc_agent_flags){.given_noise = true, .precision = r->precision});
   if (!st) st = brc_agent_load(t.v.agent, f, "init/");
   if (!st)
     st = brc_replay_create(&replay, (uint32_t)c.tasks, (uint32_t)c.obs_dim, (uint32_t)c.action_dim,
