@@ -645,6 +645,28 @@ static void expect_in(const char *text, const char *part, bool there) {
   if (!strstr(text, part) == there) fail_msg("'%s' %s in:\n%s", part, there ? "is not" : "is", text);
 }
 
+// What is measured on a busy machine is anything, also nothing: choices that the built-in table does not make instead.
+static void choose_by_hand(const char *path) {
+  static const struct {
+    const char *layout;
+    int size, members;  // m = 32, n = k
+  } products[] = {{"NN", 64, 2}, {"NT", 64, 2}, {"NN", 32, 1}, {"NT", 32, 1}};
+  char *text, by_hand[4096];
+  size_t bytes;
+  check_ok(brc_file_read(path, &text, &bytes));
+  const char *at = strstr(text, "\"products\"");
+  if (!at) fail_msg("no products in %s", path);
+  int n = snprintf(by_hand, sizeof by_hand, "%.*s\"products\":", (int)(at - text), text);
+  for (size_t i = 0; i < BRC_COUNT(products); i++)
+    n += snprintf(by_hand + n, sizeof by_hand - (size_t)n,
+                  "%c{\"layout\": \"%s\", \"m\": 32, \"n\": %d, \"k\": %d, \"members\": %d, "
+                  "\"precision\": \"fp32\", \"choice\": \"native\"}",
+                  i ? ',' : '[', products[i].layout, products[i].size, products[i].size, products[i].members);
+  snprintf(by_hand + n, sizeof by_hand - (size_t)n, "]}");
+  check_ok(brc_file_write_all(path, by_hand, strlen(by_hand)));
+  free(text);
+}
+
 // The first run measures, later ones take what it has kept; a run keeps its own, whatever becomes of the cache.
 static void test_tuning(void **state) {
   (void)state;
@@ -652,12 +674,17 @@ static void test_tuning(void **state) {
   char whole[4096], cut[4096], kept[4200], path[4300], cache[4200];
   snprintf(whole, sizeof whole, "%s", fresh_run());
   snprintf(cut, sizeof cut, "%s", fresh_run());
-  const char *err = tuned_run(whole, 60, "", NULL);
+  const char *err = tuned_run(whole, 2, "", NULL);
   expect_in(err, "brc: tuning ... ", true);
   snprintf(cache, sizeof cache, "%s", tuning_file());
   snprintf(kept, sizeof kept, "%s/tuning.json", whole);
   same_file(cache, kept);
-  // What it chose changes the bits: else all that follows would show nothing.
+  choose_by_hand(cache);
+  snprintf(whole, sizeof whole, "%s", fresh_run());
+  snprintf(kept, sizeof kept, "%s/tuning.json", whole);
+  err = tuned_run(whole, 60, "", NULL);
+  expect_in(err, "tuning ...", false);
+  // They change the bits: else all that follows would show nothing.
   const char *off = fresh_run();
   err = tuned_run(off, 60, " --tuning off", NULL);
   expect_in(err, "tuning", false);
@@ -684,6 +711,7 @@ static void test_tuning(void **state) {
   expect_in(err, "its device is 'Another ", true);
   expect_in(err, "brc: tuning ... ", true);
   same_file(tuning_file(), path);
+  choose_by_hand(path);
   replace_in_file(path, "\"native\"", "\"gone/64x64\"");
   err = going_on(cut, 62);
   expect_in(err, "'gone/64x64', chosen for NN ", true);

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   root = cJSON_Parse(text);
   free(text);
   brc_options_default(&other);
-  if (!root || brc_options_from_json(&other, root)) abort();
+  if (!root || brc_options_from_json(&other, root, NULL)) abort();
   cJSON_Delete(root);
   again.task_count = c.task_count;
   if (!same(&c, &again)) abort();
