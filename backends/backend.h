@@ -10,8 +10,8 @@ typedef struct brc_device_info {
   const char *backend;
   int index;
   char name[128], vendor[64], driver[160];
-  char pci[24], uuid[40];  // empty when unknown
-  uint64_t memory_bytes;
+  char pci[24], uuid[40];                   // empty when unknown
+  uint64_t memory_bytes, max_buffer_bytes;  // of one buffer; 0: no limit of its own
   uint32_t compute_units, max_work_group;
   uint64_t local_bytes;
   bool is_cpu, fp16, fp64;

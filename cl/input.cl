@@ -1,4 +1,4 @@
-// The networks' input: normalised embedding rows, and [obs, action, embedding] side by side.
+// The networks' input: normalised embedding rows, [obs, action, embedding] side by side, batches out of the replay.
 #include "cl/common.h"
 
 static inline float row_norm(vf sum_abs, vf sum_squares, uint norm, __local float *scratch) {
@@ -67,5 +67,33 @@ __kernel void concat_input(ARG(obs), ARG(action), ARG(emb), ARG_INT(task), ARG(x
   if (HAS(emb)) {
     emb += (ulong)(HAS(task) ? task_buffer[task_offset + row] : 0) * P.pitch_emb;
     FOR_COLS(P.cols_emb, ROW_LANES) v_store(v_load(emb + c, left), x + c, left);
+  }
+}
+
+// obs | action = a row of the table; next_obs = the observation of another one, or a row of extra
+__kernel void gather_batch(ARG(table), ARG(extra), ARG_INT(index), ARG(obs), ARG(action), ARG(next_obs),
+                           const struct brc_gather_params P) {
+  ROW(ROW_LANES);
+  USE(table);
+  USE(extra);
+  USE_INT(index);
+  USE(obs);
+  USE(action);
+  USE(next_obs);
+  const int from = index[2 * row], next = index[2 * row + 1];
+  const uint at = (uint)from - P.first, next_at = (uint)next - P.first;
+  obs += (ulong)row * P.pitch_obs;
+  next_obs += (ulong)row * P.pitch_obs;
+  action += (ulong)row * P.pitch_action;
+  if (at < P.count) {
+    __global const float *x = table + (ulong)at * P.pitch_table;
+    FOR_COLS(P.cols_obs, ROW_LANES) v_store(v_load(x + c, left), obs + c, left);
+    x += P.cols_obs;
+    FOR_COLS(P.cols_action, ROW_LANES) v_store(v_load(x + c, left), action + c, left);
+  }
+  if (next < 0 ? P.first == 0 : next_at < P.count) {
+    __global const float *x =
+        next < 0 ? extra + (ulong)(-1 - next) * P.pitch_obs : table + (ulong)next_at * P.pitch_table;
+    FOR_COLS(P.cols_obs, ROW_LANES) v_store(v_load(x + c, left), next_obs + c, left);
   }
 }

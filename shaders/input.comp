@@ -1,4 +1,4 @@
-// The networks' input: normalised embedding rows, and [obs, action, embedding] side by side.
+// The networks' input: normalised embedding rows, [obs, action, embedding] side by side, batches out of the replay.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -79,6 +79,31 @@ void main() {
     else
       v = from_emb.v[c - end_action];
     to.v[c] = v;
+  }
+}
+#endif
+
+// obs | action = a row of the table; next_obs = the observation of another one, or a row of extra
+#ifdef KERNEL_gather_batch
+layout(push_constant, std430) uniform Push {
+  uvec2 table, extra, index, obs, action, next_obs;
+  brc_gather_params P;
+};
+void main() {
+  const uint row = group_index();
+  if (row >= P.rows) return;
+  const int from = Ints(at(index, row, 2)).v[0], next = Ints(at(index, row, 2)).v[1];
+  const uint first = uint(from) - P.first, next_first = uint(next) - P.first;
+  if (first < P.count) {
+    Floats x = Floats(at(table, first, P.pitch_table));
+    Floats to_obs = Floats(at(obs, row, P.pitch_obs)), to_action = Floats(at(action, row, P.pitch_action));
+    FOR_COLS(c, P.cols_obs) to_obs.v[c] = x.v[c];
+    FOR_COLS(c, P.cols_action) to_action.v[c] = x.v[P.cols_obs + c];
+  }
+  if (next < 0 ? P.first == 0 : next_first < P.count) {
+    Floats x = Floats(next < 0 ? at(extra, uint(-1 - next), P.pitch_obs) : at(table, next_first, P.pitch_table));
+    Floats to = Floats(at(next_obs, row, P.pitch_obs));
+    FOR_COLS(c, P.cols_obs) to.v[c] = x.v[c];
   }
 }
 #endif

@@ -292,6 +292,22 @@ static void oracle_concat_input(const brc_op_params *params, const view *in, con
   }
 }
 
+static void oracle_gather_batch(const brc_op_params *params, const view *in, const view *out) {
+  const view *table = &in[0], *extra = &in[1], *index = &in[2], *obs = &out[0], *action = &out[1];
+  const double first = params->gather_batch.first, end = first + params->gather_batch.count;
+  for (uint32_t r = 0; r < obs->rows; r++) {
+    const double from = *at(index, 0, r, 0), next = *at(index, 0, r, 1);
+    for (uint32_t c = 0; from >= first && from < end && c < obs->cols + action->cols; c++)
+      *(c < obs->cols ? at(obs, 0, r, c) : at(action, 0, r, c - obs->cols)) =
+          *at(table, 0, (uint32_t)(from - first), c);
+    for (uint32_t c = 0; c < obs->cols; c++)
+      if (next < 0 && first == 0)
+        *at(&out[2], 0, r, c) = *at(extra, 0, (uint32_t)(-1 - next), c);
+      else if (next >= first && next < end)
+        *at(&out[2], 0, r, c) = *at(table, 0, (uint32_t)(next - first), c);
+  }
+}
+
 //------------------------ 5. Policy -------------------------------------------
 static double softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
 

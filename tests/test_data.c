@@ -284,6 +284,57 @@ static void test_replay_gather(void **state) {
   brc_replay_destroy(r);
 }
 
+// A table that is written slot by slot, and places in it, hold what gathering gives; with a ring that has wrapped and episodes' ends.
+static void test_replay_table(void **state) {
+  (void)state;
+  const struct shape s = {3, 13, 5, 40, 3, 4};
+  enum { B = 333, P = 20, T = 3, O = 13, A = 5 };
+  brc_replay *r = replay_new(&s);
+  const uint64_t slots = brc_replay_slots(r);
+  float *table = calloc(slots * T * P, 4);
+  for (int n = 0; n < 101; n++) {
+    replay_fill(r, &s, n + 1);
+    // The row that came, and behind it its successor.
+    brc_replay_read_slot(r, (uint64_t)n, table + (uint64_t)n % slots * T * P, P);
+    brc_replay_read_slot(r, (uint64_t)n + 1, table + ((uint64_t)n + 1) % slots * T * P, P);
+  }
+  uint32_t *pairs = calloc(2 * B, sizeof *pairs);
+  check_ok(brc_replay_sample(r, B, 5, 6, 0, pairs));
+  static float obs[B * O], next[B * O], action[B * A], reward[2][B], mask[2][B], extra[B * P];
+  static int32_t task[2][B], index[2 * B];
+  check_ok(brc_replay_gather(r, NULL, B, pairs,
+                             &(brc_replay_batch){.obs = obs,
+                                                 .next_obs = next,
+                                                 .action = action,
+                                                 .reward = reward[0],
+                                                 .mask = mask[0],
+                                                 .task = task[0]}));
+  brc_replay_places places = {
+      .index = index, .extra = extra, .extra_pitch = P, .reward = reward[1], .mask = mask[1], .task = task[1]};
+  check_ok(brc_replay_locate(r, B, pairs, &places));
+  assert_memory_equal(reward[0], reward[1], sizeof reward[0]);
+  assert_memory_equal(mask[0], mask[1], sizeof mask[0]);
+  assert_memory_equal(task[0], task[1], sizeof task[0]);
+  uint32_t ends = 0;
+  for (int i = 0; i < B; i++) {
+    const float *row = table + index[2 * i] * P, *after = table + index[2 * i + 1] * P;
+    if (index[2 * i + 1] < 0) {
+      assert_int_equal(-1 - index[2 * i + 1], ends++);
+      after = extra + (-1 - index[2 * i + 1]) * P;
+    }
+    assert_memory_equal(row, obs + i * O, O * 4);
+    assert_memory_equal(row + O, action + i * A, A * 4);
+    assert_memory_equal(after, next + i * O, O * 4);
+  }
+  assert_int_equal(ends, places.extra_rows);
+  assert_true(ends > 10 && ends < B);
+  pairs[0] = 3;
+  check_fails(BRC_E_VALUE, "batch entry 0 is row", brc_replay_locate(r, B, pairs, &places));
+  free(pairs);
+  free(table);
+  brc_replay_destroy(r);
+}
+
 static void test_replay_refuses(void **state) {
   (void)state;
   brc_replay *r = NULL;
@@ -1120,16 +1171,27 @@ static void test_golden_tapes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_replay_against_plain), cmocka_unit_test(test_replay_unannounced_ends),
-      cmocka_unit_test(test_replay_bits),          cmocka_unit_test(test_replay_gather),
-      cmocka_unit_test(test_replay_refuses),       cmocka_unit_test(test_replay_import),
-      cmocka_unit_test(test_sample_uniform),       cmocka_unit_test(test_sample_reproducible),
-      cmocka_unit_test(test_checkpoint_crashes),   cmocka_unit_test(test_checkpoint_promise),
-      cmocka_unit_test(test_checkpoint_damaged),   cmocka_unit_test(test_checkpoint_hostile_state),
-      cmocka_unit_test(test_checkpoint_full_disk), cmocka_unit_test(test_checkpoint_killed),
-      cmocka_unit_test(test_normalizer_episodes),  cmocka_unit_test(test_normalizer_paper),
-      cmocka_unit_test(test_normalizer_state),     cmocka_unit_test(test_golden_normalizer),
-      cmocka_unit_test(test_golden_hostile),       cmocka_unit_test(test_golden_tapes),
+      cmocka_unit_test(test_replay_against_plain),
+      cmocka_unit_test(test_replay_unannounced_ends),
+      cmocka_unit_test(test_replay_bits),
+      cmocka_unit_test(test_replay_gather),
+      cmocka_unit_test(test_replay_table),
+      cmocka_unit_test(test_replay_refuses),
+      cmocka_unit_test(test_replay_import),
+      cmocka_unit_test(test_sample_uniform),
+      cmocka_unit_test(test_sample_reproducible),
+      cmocka_unit_test(test_checkpoint_crashes),
+      cmocka_unit_test(test_checkpoint_promise),
+      cmocka_unit_test(test_checkpoint_damaged),
+      cmocka_unit_test(test_checkpoint_hostile_state),
+      cmocka_unit_test(test_checkpoint_full_disk),
+      cmocka_unit_test(test_checkpoint_killed),
+      cmocka_unit_test(test_normalizer_episodes),
+      cmocka_unit_test(test_normalizer_paper),
+      cmocka_unit_test(test_normalizer_state),
+      cmocka_unit_test(test_golden_normalizer),
+      cmocka_unit_test(test_golden_hostile),
+      cmocka_unit_test(test_golden_tapes),
   };
   return testing_finish(cmocka_run_group_tests_name("data", tests, NULL, NULL));
 }

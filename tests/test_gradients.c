@@ -656,6 +656,10 @@ static void test_stale_activation(void **state) {
     brc_concat_input(n->p, input(n, "obs", 4, 3), input(n, "a", 5, 2), NULL, NULL))                           \
   X(concat_task, E_SHAPE, "concat_input",                                                                     \
     brc_concat_input(n->p, input(n, "obs", 4, 3), NULL, input(n, "e", 2, 5), tasks(n, 3, 2)))                 \
+  X(gather_table, E_SHAPE, "table",                                                                           \
+    brc_gather_batch(n->p, input(n, "table", 9, 6), 0, input(n, "x", 4, 4),                                   \
+                     add_leaf(n, BRC_I32, "index", 1, 4, 2), input(n, "o", 4, 4), input(n, "a", 4, 3),        \
+                     input(n, "o2", 4, 4)))                                                                   \
   X(tanh_head, E_SHAPE, "tanh_normal",                                                                        \
     brc_tanh_normal(n->p, input(n, "m", 4, 3), input(n, "h", 4, 2), input(n, "eps", 4, 3), 1, -5, 2, &t, &t)) \
   X(tanh_noise, E_SHAPE, "noise",                                                                             \

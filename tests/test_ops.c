@@ -825,6 +825,42 @@ static void cases_concat_input(void) {
     }
 }
 
+// The whole table, its first part, its last: rows of the batch that lie elsewhere keep what was there.
+static void cases_gather_batch(void) {
+  static const struct {
+    uint32_t rows, table, first, all, obs, action, extra;
+  } shapes[] = {{1, 1, 0, 1, 1, 1, 1},        {7, 9, 0, 9, 31, 5, 3},          {33, 20, 0, 45, 17, 6, 4},
+                {33, 25, 20, 45, 17, 6, 4},   {257, 100, 300, 900, 67, 17, 9}, {5, 3, 0, 3, 223, 38, 5},
+                {1024, 500, 0, 700, 24, 6, 7}};
+  for (size_t s = 0; s < BRC_COUNT(shapes); s++)
+    for (int loose = 0; loose < 2; loose++) {
+      const uint32_t rows = shapes[s].rows, obs_cols = shapes[s].obs, action_cols = shapes[s].action;
+      begin(BRC_OP_gather_batch, "rows %u table %u from %u of %u obs %u action %u", rows, shapes[s].table,
+            shapes[s].first, shapes[s].all, obs_cols, action_cols);
+      the.extra_pitch = loose ? 16 : 0;
+      brc_tensor *table = tensor(INPUT, "table", 1, shapes[s].table, obs_cols + action_cols, unit);
+      brc_tensor *extra = tensor(INPUT, "extra", 1, shapes[s].extra, obs_cols, unit);
+      brc_tensor *index = tensor_at(INPUT, BRC_I32, "index", 1, rows, 2, 2, 0, zero);
+      for (uint32_t r = 0; r < rows; r++) {
+        *value(index, 0, r, 0) = testing_below(shapes[s].all);
+        *value(index, 0, r, 1) =
+            testing_below(4) ? testing_below(shapes[s].all) : -1.0 - testing_below(shapes[s].extra);
+      }
+      brc_tensor *obs = tensor(OUTPUT, "obs", 1, rows, obs_cols, NULL);
+      brc_tensor *action = tensor(OUTPUT, "action", 1, rows, action_cols, NULL);
+      brc_tensor *next_obs = tensor(OUTPUT, "next_obs", 1, rows, obs_cols, NULL);
+      brc_op_params p = {.gather_batch = {.rows = rows,
+                                          .pitch_table = table->pitch,
+                                          .first = shapes[s].first,
+                                          .count = shapes[s].table,
+                                          .cols_obs = obs_cols,
+                                          .pitch_obs = obs->pitch,
+                                          .cols_action = action_cols,
+                                          .pitch_action = action->pitch}};
+      finish((brc_tensor *[]){table, extra, index}, (brc_tensor *[]){obs, action, next_obs}, &p);
+    }
+}
+
 //------------------------ 7. Policy -------------------------------------------
 static const struct {
   uint32_t rows, actions;

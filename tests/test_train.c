@@ -1186,6 +1186,126 @@ static void test_taps(void **state) {
   }
 }
 
+// All parameters of the critic and the actor after updates on batches of `replay`, of which some rows come in between.
+static double *learned(const brc_agent_config *c, brc_device *d, brc_agent_flags flags, uint64_t *count) {
+  enum { T = 2, CAPACITY = 50, SLACK = 9, FIRST = 40, ROUNDS = 6, ROWS = 11 };
+  static const char *const names[] = {"critic/block1/dense1/kernel", "actor/mean/kernel", "critic/embedding"};
+  const uint32_t o = (uint32_t)c->obs_dim, n = (uint32_t)c->action_dim;
+  brc_replay *r;
+  brc_agent *a;
+  brc_batch b;
+  brc_feed f;
+  check_ok(brc_replay_create(&r, T, o, n, CAPACITY, SLACK));
+  check_ok(brc_agent_create(&a, c, d, flags));
+  check_ok(brc_agent_init(a));
+  check_ok(brc_feed_init(&f, a, r, NULL));
+  check_ok(brc_update_batch_create(a, &b));
+  assert_true((b.index != NULL) == (flags.table_rows > 0));
+  float *x = calloc(T * (2 * o + n + 2), sizeof *x), *next = x + T * o, *action = next + T * o,
+        *reward = action + T * n, *mask = reward + T;
+  uint32_t *pairs = calloc(2 * b.rows, sizeof *pairs), extra = 0, seen = 0;
+  for (uint32_t i = 0; i < FIRST + ROUNDS * ROWS; i++) {
+    uint8_t ended[T];
+    for (uint32_t k = 0; k < T * (2 * o + n + 2); k++)
+      x[k] = (float)(((i * 7919 + k) * 2654435761u >> 7 & 0xff)) / 128 - 1;
+    for (uint32_t t = 0; t < T; t++) ended[t] = (i + t) % 5 == 0, mask[t] = 1;
+    check_ok(brc_replay_insert(r, x, action, reward, mask, next, ended));
+    if (i < FIRST || i % ROWS) continue;
+    check_ok(brc_replay_sample(r, b.rows, 3, i, 0, pairs));
+    check_ok(brc_feed_rows(&f));
+    check_ok(brc_feed_batch(&f, pairs, &b));
+    check_ok(brc_agent_write_batch(a, &b, true));
+    check_ok(brc_agent_update(a));
+    check_ok(brc_agent_wait(a));
+    extra += b.extra_rows;
+    seen++;
+  }
+  assert_true(seen == ROUNDS && (extra > 0) == (flags.table_rows > 0));
+  uint64_t sizes[BRC_COUNT(names)];
+  *count = 0;
+  for (size_t k = 0; k < BRC_COUNT(names); k++) {
+    check_ok(brc_agent_read(a, names[k], NULL, &sizes[k]));
+    *count += sizes[k];
+  }
+  double *out = malloc(*count * sizeof *out), *at = out;
+  for (size_t k = 0; k < BRC_COUNT(names); at += sizes[k++])
+    check_ok(brc_agent_read(a, names[k], at, &sizes[k]));
+  free(x);
+  free(pairs);
+  brc_batch_free(&b);
+  brc_feed_free(&f);
+  brc_agent_free(a);
+  brc_replay_destroy(r);
+  return out;
+}
+
+// Batches from a table on the device, in one part and in several, give the bits of whole batches; the ring wraps around.
+static void test_table(void **state) {
+  (void)state;
+  testing_device *d;
+  const size_t n = testing_devices(&d);
+  static brc_train_config c;
+  configure(&c, "probe-padding --width 33 --actor-width 20 --batch 48 --start 100");
+  const uint64_t rows = 2 * 59;
+  for (size_t i = 0; i < n; i++) {
+    if (d[i].provider > 0) continue;
+    uint64_t count, same;
+    double *want = learned(&c.agent, d[i].device, (brc_agent_flags){0}, &count);
+    static const uint64_t parts[] = {0, 50, 17};
+    for (size_t k = 0; k < BRC_COUNT(parts); k++) {
+      double *got =
+          learned(&c.agent, d[i].device, (brc_agent_flags){.table_rows = rows, .table_part = parts[k]}, &same);
+      assert_int_equal(same, count);
+      assert_memory_equal(got, want, count * sizeof *got);
+      free(got);
+    }
+    free(want);
+  }
+  brc_agent *a;
+  check_fails(
+      BRC_E_UNSUPPORTED, "118 rows in 24 buffers",
+      brc_agent_create(&a, &c.agent, d[0].device, (brc_agent_flags){.table_rows = rows, .table_part = 5}));
+}
+
+// A run's bits do not depend on where its replay lies, also not when it goes on elsewhere; what does not fit is refused.
+static void test_replay_place(void **state) {
+  (void)state;
+  const char *names[4];
+  const size_t n = backends(names);
+  static run_result r;
+  for (size_t i = 0; i < n; i++) {
+    char run[2][4096], line[9000];
+    const char *places[] = {"host", "device"};
+    for (int k = 0; k < 2; k++) {
+      snprintf(run[k], sizeof run[k], "%s", fresh_run());
+      for (int steps = 120; steps <= 180; steps += 60) {
+        // The other one's second half is where the first one's first half was.
+        const char *place = places[steps == 120 ? k : 1 - k];
+        if (steps == 120)
+          run_brc(
+              &r, NULL,
+              "train probe-wrap probe-padding --backend %s --width 16 --actor-width 8 --batch 24 --start 40 "
+              "--capacity 64 --eval-interval 150 --eval-episodes 1 --steps 120 --replay %s --run %s --quiet",
+              names[i], place, run[k]);
+        else
+          run_brc(&r, NULL, "train --resume %s --steps 180 --replay %s --quiet", run[k], place);
+        if (r.status) fail_msg("%s: %s", names[i], r.err);
+      }
+    }
+    static const char *const files[] = {"checkpoint/state.safetensors", "checkpoint/replay.bin"};
+    for (size_t k = 0; k < BRC_COUNT(files); k++) {
+      snprintf(line, sizeof line, "%s/%s", run[1], files[k]);
+      char first[4300];
+      snprintf(first, sizeof first, "%s/%s", run[0], files[k]);
+      same_file(first, line);
+    }
+  }
+  run_brc(&r, NULL, "train probe-padding --steps 2000000000 --capacity 2000000000 --replay device --run %s",
+          fresh_run());
+  assert_true(r.status != 0);
+  expect_in(r.err, "option --replay: ", true);
+}
+
 // An update's gradient of the middle of the critic, as a device computes it in some precision.
 static double *gradient_in(brc_device *d, const brc_agent_config *c, brc_precision precision, uint64_t *count) {
   const char *name = "grad/critic/block0/dense1/kernel";
@@ -1262,7 +1382,7 @@ static void test_memory_plan(void **state) {
     configure(&c, lines[i]);
     const uint32_t tasks = (uint32_t)c.task_count, eval = tasks * (uint32_t)c.eval_episodes;
     const bool paper = !strcmp(c.normalizer, "paper");
-    const brc_agent_flags flags = {.taps = paper};
+    const brc_agent_flags flags = {.taps = paper, .table_rows = i ? 1000 : 0, .table_part = 300};
     brc_agent_memory m;
     check_ok(brc_agent_memory_of(&c.agent, flags, tasks, paper, eval, &m));
     brc_device *d;
@@ -1351,6 +1471,8 @@ int main(int argc, char **argv) {
   if (argc == 4 && !strcmp(argv[1], "--wrong")) return run_wrong(argv + 2);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_init),
                                      cmocka_unit_test(test_taps),
+                                     cmocka_unit_test(test_table),
+                                     cmocka_unit_test(test_replay_place),
                                      cmocka_unit_test(test_memory_plan),
                                      cmocka_unit_test(test_precisions),
                                      cmocka_unit_test(test_probes),

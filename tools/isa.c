@@ -71,7 +71,7 @@ static brc_status make(brc_device *d, brc_precision precision, int64_t width, in
   brc_agent *agent = NULL;
   brc_actor *actor = NULL;
   brc_status st = brc_agent_config_resolve(&c);
-  if (!st) st = brc_agent_create(&agent, &c, d, (brc_agent_flags){.precision = precision});
+  if (!st) st = brc_agent_create(&agent, &c, d, (brc_agent_flags){.precision = precision, .table_rows = 1000});
   if (!st) st = brc_actor_create(&actor, agent, (uint32_t)tasks, BRC_ACT_SAMPLE, true);
   brc_actor_free(actor);
   brc_agent_free(agent);

@@ -709,6 +709,26 @@ static void op_concat_input(const brc_host_op *op, uint32_t e, uint32_t r0, uint
   }
 }
 
+static void op_gather_batch(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
+  (void)e, (void)scratch;
+  const brc_host_view *table = &op->in[0], *extra = &op->in[1], *obs = &op->out[0], *action = &op->out[1];
+  const uint32_t first = op->params.gather_batch.first, count = op->params.gather_batch.count;
+  for (uint32_t r = r0; r < r1; r++) {
+    int32_t index[2];
+    memcpy(index, row(&op->in[2], 0, r), sizeof index);
+    const uint32_t at = (uint32_t)index[0] - first, next = (uint32_t)index[1] - first;
+    if (at < count) {
+      const float *x = row(table, 0, at);
+      memcpy(row(obs, 0, r), x, sizeof *x * obs->cols);
+      memcpy(row(action, 0, r), x + obs->cols, sizeof *x * action->cols);
+    }
+    const bool is_extra = index[1] < 0;
+    if (is_extra ? first == 0 : next < count)
+      memcpy(row(&op->out[2], 0, r), is_extra ? row(extra, 0, (uint32_t)(-1 - index[1])) : row(table, 0, next),
+             sizeof(float) * obs->cols);
+  }
+}
+
 //------------------------ 6. Policy -------------------------------------------
 typedef struct sample {
   vf log_std, std, u;

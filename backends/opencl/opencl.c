@@ -24,7 +24,7 @@ static brc_status no_memory(const ocl_device *d, const char *what, size_t bytes,
                   "OpenCL: %zu bytes (%.2f GB) for %s could not be allocated on '%s': %s (%d); it has %.2f GB, "
                   "and takes %.2f GB at once",
                   bytes, (double)bytes * 1e-9, what, d->base.info.name, ocl_code_text(code), (int)code,
-                  (double)d->base.info.memory_bytes * 1e-9, (double)d->max_alloc * 1e-9);
+                  (double)d->base.info.memory_bytes * 1e-9, (double)d->base.info.max_buffer_bytes * 1e-9);
 }
 
 static cl_int fill_zero(ocl_device *d, cl_mem mem, size_t bytes) {

@@ -102,7 +102,6 @@ struct ocl_device {
   } mma;
   brc_buffer none;  // stands for absent operands; also where kernels run once to be compiled
   ocl_class class;
-  uint64_t max_alloc;
   brc_pool *pool;  // for native kernels
   bool owns_pool;
   const ocl_gemm_provider *providers[OCL_MAX_PROVIDERS + 1];  // to try in order

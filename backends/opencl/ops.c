@@ -104,6 +104,9 @@ static brc_status op_embed_backward(brc_exec *x, const brc_op *op) { return op_e
 static brc_status op_concat_input(brc_exec *x, const brc_op *op) {
   return rows(x, op, op->params.concat_input.rows, OCL_ROW_LANES);
 }
+static brc_status op_gather_batch(brc_exec *x, const brc_op *op) {
+  return rows(x, op, op->params.gather_batch.rows, OCL_ROW_LANES);
+}
 static brc_status op_tanh_normal(brc_exec *x, const brc_op *op) {
   return rows(x, op, op->params.tanh_normal.rows, OCL_ROW_LANES);
 }

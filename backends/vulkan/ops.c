@@ -15,6 +15,7 @@ static const uint32_t lanes_of[BRC_OP_COUNT] = {
     [BRC_OP_embed] = 32,
     [BRC_OP_embed_backward] = 32,
     [BRC_OP_concat_input] = 64,
+    [BRC_OP_gather_batch] = 64,
     [BRC_OP_segment_sum] = 1024,
     [BRC_OP_tanh_normal] = 32,
     [BRC_OP_tanh_normal_backward] = 32,
@@ -157,6 +158,9 @@ static brc_status op_embed(brc_exec *x, const brc_op *op) { return rows(x, op, o
 static brc_status op_embed_backward(brc_exec *x, const brc_op *op) { return op_embed(x, op); }
 static brc_status op_concat_input(brc_exec *x, const brc_op *op) {
   return rows(x, op, op->params.concat_input.rows);
+}
+static brc_status op_gather_batch(brc_exec *x, const brc_op *op) {
+  return rows(x, op, op->params.gather_batch.rows);
 }
 static brc_status op_tanh_normal(brc_exec *x, const brc_op *op) {
   return rows(x, op, op->params.tanh_normal.rows);

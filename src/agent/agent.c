@@ -67,27 +67,34 @@ static void actor(brc_agent *a, brc_program *p, brc_tensor *obs, brc_tensor *emb
 
 //------------------------ 3. The batch ------------------------------------------
 typedef struct batch_layout {
-  uint64_t obs, next_obs, action, reward, mask, task, elements;
+  uint64_t obs, next_obs, action, reward, mask, task, index, extra;
+  uint64_t sent, elements;  // the part that comes from the host, the whole
 } batch_layout;
 
-static batch_layout lay_out_batch(const brc_agent_config *c, uint32_t rows) {
+static batch_layout lay_out_batch(const brc_agent_config *c, uint32_t rows, bool indexed) {
   uint64_t o = (uint64_t)rows * brc_pitch((uint32_t)c->obs_dim),
            act = (uint64_t)rows * brc_pitch((uint32_t)c->action_dim), at = 0;
-  batch_layout l;
+  batch_layout l = {0};
 #define PLACE(field, n) l.field = at, at = BRC_ROUND_UP(at + (n), 128u)
-  PLACE(obs, o);
-  PLACE(next_obs, o);
-  PLACE(action, act);
   PLACE(reward, rows);
   PLACE(mask, rows);
   PLACE(task, rows);
+  if (indexed) {
+    PLACE(index, 2 * (uint64_t)rows);
+    PLACE(extra, o);  // the last of what is sent, as mostly it is empty
+    l.sent = at;
+  }
+  PLACE(obs, o);
+  PLACE(next_obs, o);
+  PLACE(action, act);
 #undef PLACE
   l.elements = at;
+  if (!indexed) l.sent = at;
   return l;
 }
 
 typedef struct batch_tensors {
-  brc_tensor *obs, *next_obs, *action, *reward, *mask, *task;
+  brc_tensor *obs, *next_obs, *action, *reward, *mask, *task, *index, *extra;
 } batch_tensors;
 
 static brc_tensor *matrix(brc_program *p, brc_storage *s, const char *name, uint64_t at, uint32_t rows,
@@ -95,8 +102,9 @@ static brc_tensor *matrix(brc_program *p, brc_storage *s, const char *name, uint
   return brc_external(p, s, name, at, 1, rows, cols, brc_pitch(cols), 0);
 }
 
-static batch_tensors batch_in(const brc_agent_config *c, brc_program *p, brc_storage *s, uint32_t rows) {
-  batch_layout l = lay_out_batch(c, rows);
+static batch_tensors batch_in(const brc_agent_config *c, brc_program *p, brc_storage *s, uint32_t rows,
+                              bool indexed) {
+  batch_layout l = lay_out_batch(c, rows, indexed);
   batch_tensors b = {.obs = matrix(p, s, "obs", l.obs, rows, (uint32_t)c->obs_dim),
                      .next_obs = matrix(p, s, "next_obs", l.next_obs, rows, (uint32_t)c->obs_dim),
                      .action = matrix(p, s, "action", l.action, rows, (uint32_t)c->action_dim),
@@ -104,20 +112,30 @@ static batch_tensors batch_in(const brc_agent_config *c, brc_program *p, brc_sto
                      .mask = matrix(p, s, "mask", l.mask, rows, 1),
                      .task = matrix(p, s, "task", l.task, rows, 1)};
   b.task->dtype = BRC_I32;
+  if (indexed) {
+    b.index = brc_external(p, s, "index", l.index, 1, rows, 2, 2, 0);
+    b.index->dtype = BRC_I32;
+    b.extra = matrix(p, s, "extra", l.extra, rows, (uint32_t)c->obs_dim);
+  }
   return b;
 }
 
-brc_status brc_batch_create(const brc_agent *a, uint32_t rows, brc_batch *b) {
-  batch_layout l = lay_out_batch(&a->config, rows);
+static brc_status make_batch(const brc_agent *a, uint32_t rows, bool indexed, brc_batch *b) {
+  batch_layout l = lay_out_batch(&a->config, rows, indexed);
   *b = (brc_batch){.rows = rows,
                    .pitch_obs = brc_pitch((uint32_t)a->config.obs_dim),
                    .pitch_action = brc_pitch((uint32_t)a->config.action_dim),
-                   .elements = l.elements};
-  b->block = brc_alloc_aligned(l.elements * 4, "a batch");
+                   .elements = l.sent};
+  b->block = brc_alloc_aligned(l.sent * 4, "a batch");
   if (!b->block) return BRC_E_NOMEM;
-  b->obs = b->block + l.obs;
-  b->next_obs = b->block + l.next_obs;
-  b->action = b->block + l.action;
+  if (indexed) {
+    b->index = (int32_t *)(void *)(b->block + l.index);
+    b->extra = b->block + l.extra;
+  } else {
+    b->obs = b->block + l.obs;
+    b->next_obs = b->block + l.next_obs;
+    b->action = b->block + l.action;
+  }
   b->reward = b->block + l.reward;
   b->mask = b->block + l.mask;
   b->task = (int32_t *)(void *)(b->block + l.task);
@@ -128,6 +146,13 @@ brc_status brc_batch_create(const brc_agent *a, uint32_t rows, brc_batch *b) {
   return BRC_OK;
 }
 
+brc_status brc_batch_create(const brc_agent *a, uint32_t rows, brc_batch *out) {
+  return make_batch(a, rows, false, out);
+}
+brc_status brc_update_batch_create(const brc_agent *a, brc_batch *out) {
+  return make_batch(a, (uint32_t)a->config.batch, a->table_rows > 0, out);
+}
+
 void brc_batch_free(brc_batch *b) {
   free(b->block);
   free(b->reward64);
@@ -136,7 +161,9 @@ void brc_batch_free(brc_batch *b) {
 
 static brc_status write_batch(brc_agent *a, brc_storage *s, const brc_batch *b, bool async) {
   const brc_backend *k = a->device->backend;
-  if (!k->wide) return k->write(a->device, s->buffer, 0, b->elements, b->block, async);
+  const uint64_t sent =
+      b->extra ? (uint64_t)(b->extra - b->block) + (uint64_t)b->extra_rows * b->pitch_obs : b->elements;
+  if (!k->wide) return k->write(a->device, s->buffer, 0, sent, b->block, async);
   double *wide = malloc(b->elements * 8);
   if (!wide) return brc_fail(BRC_E_NOMEM, "out of memory for a batch of doubles");
   uint64_t task = (uint64_t)((float *)(void *)b->task - b->block), reward = (uint64_t)(b->reward - b->block);
@@ -152,11 +179,46 @@ brc_status brc_agent_write_batch(brc_agent *a, const brc_batch *b, bool async) {
   return write_batch(a, &a->batch, b, async);
 }
 
+// The place of row `at` of the table.
+static uint64_t in_part(const brc_agent *a, uint64_t at, uint32_t *part) {
+  *part = (uint32_t)(at / a->table_part);
+  return at % a->table_part * a->table_pitch;
+}
+
+brc_status brc_agent_write_rows(brc_agent *a, uint64_t first, uint64_t count, const float *rows, bool async) {
+  brc_status st = BRC_OK;
+  if (count > a->table_rows || first > a->table_rows - count)
+    return brc_fail(BRC_E_SHAPE, "rows %llu to %llu of a table of %llu", (unsigned long long)first,
+                    (unsigned long long)(first + count), (unsigned long long)a->table_rows);
+  while (!st && count) {
+    uint32_t part;
+    const uint64_t at = in_part(a, first, &part), left = a->table_part - first % a->table_part,
+                   n = count < left ? count : left;
+    st = a->device->backend->write(a->device, a->table[part].buffer, at, n * a->table_pitch, rows, async);
+    rows += n * a->table_pitch;
+    first += n;
+    count -= n;
+  }
+  return st;
+}
+
+// The batch out of the table's parts.
+static void gather(brc_agent *a, brc_program *p, const batch_tensors *b) {
+  const uint32_t cols = (uint32_t)(a->config.obs_dim + a->config.action_dim);
+  for (uint32_t k = 0; k * a->table_part < a->table_rows; k++) {
+    const uint64_t first = k * a->table_part, left = a->table_rows - first,
+                   rows = left < a->table_part ? left : a->table_part;
+    brc_tensor *t = brc_external(p, &a->table[k], "table", 0, 1, (uint32_t)rows, cols, a->table_pitch, 0);
+    brc_gather_batch(p, t, (uint32_t)first, b->extra, b->index, b->obs, b->action, b->next_obs);
+  }
+}
+
 //------------------------ 4. Update and inspect ---------------------------------
 // Where a program reads its batch and scalars from and writes its metrics to.
 typedef struct learner {
   uint32_t rows;
-  bool apply;  // update: step the optimisers; inspect: only look
+  bool apply;    // update: step the optimisers; inspect: only look
+  bool indexed;  // the batch is taken from the agent's table
   brc_storage *batch, *scalars, *counts, *metrics, *noise;
 } learner;
 
@@ -219,7 +281,8 @@ static void build_learner(brc_agent *a, brc_program *p, const learner *l, bool t
   brc_adam adam_a = {c->actor_lr, c->beta1, c->beta2, c->adam_eps, c->weight_decay};
   brc_adam adam_t = {c->temperature_lr, c->temperature_beta1, c->temperature_beta2, c->adam_eps,
                      c->temperature_decay};
-  batch_tensors b = batch_in(c, p, l->batch, l->rows);
+  batch_tensors b = batch_in(c, p, l->batch, l->rows, l->indexed);
+  if (l->indexed) gather(a, p, &b);
   brc_tensor *log_alpha = brc_group_tensor(p, &a->temperature, BRC_PARAM, &a->temperature.params[0]);
   brc_tensor *counts = brc_external(p, l->counts, "counts", 0, 1, 1, BRC_COUNT_COUNT, BRC_COUNT_COUNT, 0);
   brc_tensor *scalars = brc_external(p, l->scalars, "scalars", 0, 1, 1, BRC_SCALAR_COUNT, BRC_SCALAR_COUNT, 0);
@@ -300,6 +363,17 @@ static brc_status look(brc_agent *a, const brc_batch *b, const brc_op *op, const
   return st;
 }
 
+static learner update_learner(brc_agent *a) {
+  return (learner){.rows = (uint32_t)a->config.batch,
+                   .apply = true,
+                   .indexed = a->table_rows > 0,
+                   .batch = &a->batch,
+                   .scalars = &a->scalars,
+                   .counts = &a->counts,
+                   .metrics = &a->metrics,
+                   .noise = a->given_noise ? &a->noise : NULL};
+}
+
 // Each op is a program of its own here, and the activations lie where every one of them can be read.
 brc_status brc_agent_update_watched(brc_agent *a, const brc_batch *b, brc_not_finite *first) {
   const brc_backend *k = a->device->backend;
@@ -308,8 +382,7 @@ brc_status brc_agent_update_watched(brc_agent *a, const brc_batch *b, brc_not_fi
   *first = (brc_not_finite){.task = -1};
   brc_status st = brc_program_create(&p, "watched update");
   if (st) return st;
-  learner l = {
-      b->rows, true, &a->batch, &a->scalars, &a->counts, &a->metrics, a->given_noise ? &a->noise : NULL};
+  learner l = update_learner(a);
   build_learner(a, p, &l, false);
   st = brc_program_finish(p);
   arena.elements = p->arena_elements;
@@ -361,12 +434,16 @@ struct brc_inspect {
 };
 
 static brc_status build_inspect(brc_agent *a, struct brc_inspect *x) {
-  x->batch =
-      (brc_storage){.name = "inspect/batch", .elements = lay_out_batch(&a->config, BRC_INSPECT_ROWS).elements};
+  x->batch = (brc_storage){.name = "inspect/batch",
+                           .elements = lay_out_batch(&a->config, BRC_INSPECT_ROWS, false).elements};
   x->scalars = (brc_storage){.name = "inspect/scalars", .elements = BRC_SCALAR_COUNT};
   x->counts = (brc_storage){.name = "inspect/counts", .elements = BRC_COUNT_COUNT, .dtype = BRC_I32};
   x->metrics = (brc_storage){.name = "inspect/metrics", .elements = BRC_METRIC_COUNT};
-  learner l = {BRC_INSPECT_ROWS, false, &x->batch, &x->scalars, &x->counts, &x->metrics, NULL};
+  learner l = {.rows = BRC_INSPECT_ROWS,
+               .batch = &x->batch,
+               .scalars = &x->scalars,
+               .counts = &x->counts,
+               .metrics = &x->metrics};
   brc_status st = brc_program_create(&x->program, "inspect");
   if (!st) build_learner(a, x->program, &l, false);
   return st ? st : brc_program_finish(x->program);
@@ -495,7 +572,7 @@ static brc_status declare(brc_agent *a) {
   brc_program *p;
   brc_status st = brc_program_create(&p, "declaration");
   if (st) return st;
-  batch_tensors b = batch_in(&a->config, p, &a->batch, (uint32_t)a->config.batch);
+  batch_tensors b = batch_in(&a->config, p, &a->batch, (uint32_t)a->config.batch, a->table_rows > 0);
   brc_tensor *emb = embedding(a, p, BRC_PARAM), *action;
   actor(a, p, b.obs, emb, b.task, NULL, &action, NULL);
   critic(a, p, BRC_PARAM, b.obs, b.action, emb, b.task);
@@ -515,6 +592,24 @@ static bool role_used(const brc_agent *a, const brc_group *g, int role) {
   return (role != BRC_TARGET || g->has_target) && (role != BRC_GRAD || g != &a->temperature);
 }
 
+// Indices of rows are 32-bit and signed.
+static brc_status plan_table(brc_agent *a, brc_agent_flags flags) {
+  a->table_rows = flags.table_rows;
+  a->table_part = flags.table_part ? flags.table_part : flags.table_rows;
+  a->table_pitch = brc_pitch((uint32_t)(a->config.obs_dim + a->config.action_dim));
+  if (!a->table_rows) return BRC_OK;
+  const uint64_t parts = (a->table_rows - 1) / a->table_part + 1;
+  if (a->table_rows > INT32_MAX || parts > BRC_TABLE_PARTS)
+    return brc_fail(BRC_E_UNSUPPORTED, "a table of %llu rows in %llu buffers on the device: at most %d in %d",
+                    (unsigned long long)a->table_rows, (unsigned long long)parts, INT32_MAX, BRC_TABLE_PARTS);
+  for (uint64_t k = 0; k < parts; k++) {
+    const uint64_t left = a->table_rows - k * a->table_part;
+    a->table[k] = (brc_storage){.name = "replay",
+                                .elements = (left < a->table_part ? left : a->table_part) * a->table_pitch};
+  }
+  return BRC_OK;
+}
+
 brc_status brc_agent_plan(brc_agent **out, const brc_agent_config *config, brc_agent_flags flags) {
   brc_agent *a = calloc(1, sizeof *a);
   if (!a) return brc_fail(BRC_E_NOMEM, "out of memory");
@@ -526,17 +621,18 @@ brc_status brc_agent_plan(brc_agent **out, const brc_agent_config *config, brc_a
   brc_group_init(&a->actor, "actor", false);
   brc_group_init(&a->temperature, "temperature", false);
   uint32_t rows = (uint32_t)config->batch;
-  a->batch = (brc_storage){.name = "batch", .elements = lay_out_batch(config, rows).elements};
+  a->batch =
+      (brc_storage){.name = "batch", .elements = lay_out_batch(config, rows, flags.table_rows > 0).elements};
   a->noise =
       (brc_storage){.name = "noise", .elements = 2 * (uint64_t)rows * brc_pitch((uint32_t)config->action_dim)};
   a->scalars = (brc_storage){.name = "scalars", .elements = BRC_SCALAR_COUNT};
   a->counts = (brc_storage){.name = "counts", .elements = BRC_COUNT_COUNT, .dtype = BRC_I32};
   a->metrics = (brc_storage){.name = "metrics", .elements = BRC_METRIC_COUNT};
-  brc_status st = declare(a);
+  brc_status st = plan_table(a, flags);
+  if (!st) st = declare(a);
   if (!st) st = brc_program_create(&a->update_program, "update");
   if (!st) {
-    learner l = {
-        rows, true, &a->batch, &a->scalars, &a->counts, &a->metrics, flags.given_noise ? &a->noise : NULL};
+    learner l = update_learner(a);
     build_learner(a, a->update_program, &l, flags.taps);
     st = brc_program_finish(a->update_program);
   }
@@ -556,6 +652,10 @@ brc_status brc_agent_create(brc_agent **out, const brc_agent_config *config, brc
   brc_storage *own[] = {&a->batch, &a->noise, &a->scalars, &a->counts, &a->metrics};
   for (size_t i = 0; !st && i < BRC_COUNT(own); i++)
     if (own[i] != &a->noise || flags.given_noise) st = brc_storage_alloc(device, own[i]);
+  if (device->backend->wide && a->table_rows)
+    st = brc_fail(BRC_E_UNSUPPORTED, "%s takes whole batches", device->backend->name);
+  for (size_t i = 0; !st && i < BRC_TABLE_PARTS; i++)
+    if (a->table[i].elements) st = brc_storage_alloc(device, &a->table[i]);
   brc_group *groups[] = {&a->critic, &a->actor, &a->temperature};
   for (size_t i = 0; i < BRC_COUNT(groups); i++)
     for (int r = 0; !st && r < BRC_ROLES; r++)
@@ -602,6 +702,7 @@ brc_status brc_agent_memory_of(const brc_agent_config *config, brc_agent_flags f
   brc_storage *own[] = {&a->batch, &a->scalars, &a->counts, &a->metrics, &a->noise};
   out->batch = storage_bytes(own, flags.given_noise ? 5 : 4);
   out->activations = a->update_program->arena_elements * 4;
+  out->table = a->table_rows * a->table_pitch * 4;
   struct brc_inspect *x = a->inspect = calloc(1, sizeof *x);
   st = x ? build_inspect(a, x) : brc_fail(BRC_E_NOMEM, "out of memory");
   if (!st)
@@ -615,7 +716,7 @@ brc_status brc_agent_memory_of(const brc_agent_config *config, brc_agent_flags f
 }
 
 uint64_t brc_agent_memory_total(const brc_agent_memory *m) {
-  uint64_t n = m->activations + m->batch + m->acting + m->inspect + m->evaluation;
+  uint64_t n = m->activations + m->batch + m->table + m->acting + m->inspect + m->evaluation;
   for (size_t i = 0; i < BRC_COUNT(m->groups); i++)
     for (int r = 0; r < BRC_ROLES; r++) n += m->groups[i].bytes[r];
   return n;
@@ -636,6 +737,7 @@ void brc_agent_free(brc_agent *a) {
   brc_program_free(a->update_program);
   brc_storage *own[] = {&a->batch, &a->noise, &a->scalars, &a->counts, &a->metrics};
   for (size_t i = 0; i < BRC_COUNT(own); i++) brc_storage_release(d, own[i]);
+  for (size_t i = 0; i < BRC_TABLE_PARTS; i++) brc_storage_release(d, &a->table[i]);
   brc_group *groups[] = {&a->critic, &a->actor, &a->temperature};
   for (size_t i = 0; i < BRC_COUNT(groups); i++)
     for (int r = 0; r < BRC_ROLES; r++) brc_storage_release(d, &groups[i]->storage[r]);

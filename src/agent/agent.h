@@ -76,21 +76,30 @@ enum {
 extern const char *const brc_metric_names[BRC_METRIC_COUNT];
 
 // Host side of a batch: one block laid out as on the device. Fields point into it; rows have the given pitches.
+// Whole: obs, next_obs, action. Or indexed, where the agent has a table: `index` says for each row which rows of the table
+// are obs | action and next_obs; -1 - k there: row k of `extra`, which has extra_rows of them.
 typedef struct brc_batch {
-  uint32_t rows, pitch_obs, pitch_action;
+  uint32_t rows, pitch_obs, pitch_action, extra_rows;
   uint64_t elements;
   float *block, *obs, *next_obs, *action, *reward, *mask;
+  float *extra;    // [B,O], of pitch_obs; else NULL
+  int32_t *index;  // [B,2]; else NULL
   int32_t *task;
   double *reward64;  // [B] on a wide backend, which takes these in place of `reward`; else NULL
 } brc_batch;
 
 //------------------------ 3. Agent ----------------------------------------------
+#define BRC_TABLE_PARTS 16
 typedef struct brc_actor brc_actor;
 typedef struct brc_agent {
   brc_agent_config config;
   brc_device *device;
   brc_group critic, actor, temperature;
   brc_storage scalars, counts, metrics, batch, noise;
+  // Rows obs | action to take batches from, table_pitch apart, table_part of them in each storage; table_rows 0: none.
+  brc_storage table[BRC_TABLE_PARTS];
+  uint64_t table_rows, table_part;
+  uint32_t table_pitch;
   brc_program *update_program;
   brc_exec *update_exec;
   bool given_noise;  // the update's noise is an input, not Philox
@@ -110,6 +119,9 @@ typedef struct brc_agent_flags {
   bool rough;  // brc_agent_init makes no kernel orthogonal: for benchmarks, as wide ones take half a minute
   brc_precision
       precision;  // of the products of updates; acting is always in float32, so that a policy is the same everywhere
+  // Updates take observations and actions from a table of so many rows on the device, in buffers of table_part rows each (at most
+  // BRC_TABLE_PARTS; 0: in one), and batches are indexed. 0: batches are whole.
+  uint64_t table_rows, table_part;
 } brc_agent_flags;
 
 // `config` is resolved. Parameters are zero until brc_agent_init or a load.
@@ -121,8 +133,12 @@ brc_status brc_agent_plan(brc_agent **out, const brc_agent_config *config, brc_a
 // Fresh networks from config.seed: orthogonal kernels, target = critic, alpha = init_temperature.
 brc_status brc_agent_init(brc_agent *a);
 
-// rows: config.batch, or BRC_INSPECT_ROWS for brc_agent_inspect.
+// A whole batch. rows: config.batch, or BRC_INSPECT_ROWS for brc_agent_inspect.
 brc_status brc_batch_create(const brc_agent *a, uint32_t rows, brc_batch *out);
+// A batch for updates: indexed if the agent has a table.
+brc_status brc_update_batch_create(const brc_agent *a, brc_batch *out);
+// Rows first .. first+count-1 of the table, table_pitch apart; with `async` they must stay unchanged until brc_agent_wait. E_SHAPE.
+brc_status brc_agent_write_rows(brc_agent *a, uint64_t first, uint64_t count, const float *rows, bool async);
 void brc_batch_free(brc_batch *b);
 // Send a batch; with `async` it must stay unchanged until brc_agent_wait.
 brc_status brc_agent_write_batch(brc_agent *a, const brc_batch *b, bool async);
@@ -167,6 +183,7 @@ typedef struct brc_agent_memory {
     uint64_t bytes[BRC_ROLES];     // parameters, gradients, moments, target; 0 where there is none
   } groups[3];                     // critic with embedding, actor, temperature
   uint64_t activations, batch;     // of the update program
+  uint64_t table;                  // that batches are taken from
   uint64_t acting, inspect;        // programs beside it, with what they read
   uint64_t evaluation;             // while evaluating
 } brc_agent_memory;

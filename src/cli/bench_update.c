@@ -40,11 +40,28 @@ static brc_status fill_replay(brc_replay *r, const brc_agent_config *c, uint32_t
 }
 
 //------------------------ 2. Updates -----------------------------------------------
+// Rows per task.
+static uint32_t bench_rows(const brc_agent_config *c) {
+  const uint32_t rows = (uint32_t)(100000 / c->tasks);
+  return rows < c->batch ? (uint32_t)c->batch : rows;
+}
+
+// As in training, with the replay where --replay says.
+static brc_status bench_flags(const brc_train_config *c, const brc_device_info *d, brc_agent_flags *flags) {
+  *flags = (brc_agent_flags){.rough = true, .precision = brc_train_precision(c)};
+  static brc_train_config small;
+  small = *c;
+  small.capacity = small.steps = bench_rows(&c->agent);
+  return brc_train_place_replay(&small, d, flags);
+}
+
 typedef struct update_bench {
   brc_pool *pool;
   brc_device *device;
+  brc_agent_flags flags;
   brc_agent *agent;
   brc_replay *replay;
+  brc_feed feed;
   brc_batch *batches;
   uint32_t *pairs;
   uint32_t utd;
@@ -58,18 +75,10 @@ static brc_status learn(update_bench *x, double *submit_s) {
   *submit_s = 0;
   uint32_t b = (uint32_t)x->agent->config.batch;
   brc_status st = brc_replay_sample(x->replay, x->utd * b, 1, ++x->step, 0, x->pairs);
+  if (!st) st = brc_feed_rows(&x->feed);
   for (uint32_t u = 0; !st && u < x->utd; u++) {
     brc_batch *t = &x->batches[u];
-    brc_replay_batch out = {.obs = t->obs,
-                            .next_obs = t->next_obs,
-                            .action = t->action,
-                            .reward = t->reward,
-                            .mask = t->mask,
-                            .task = t->task,
-                            .obs_pitch = t->pitch_obs,
-                            .next_obs_pitch = t->pitch_obs,
-                            .action_pitch = t->pitch_action};
-    st = brc_replay_gather(x->replay, x->pool, b, x->pairs + 2 * (size_t)u * b, &out);
+    st = brc_feed_batch(&x->feed, x->pairs + 2 * (size_t)u * b, t);
     if (!st) st = brc_agent_write_batch(x->agent, t, true);
     double t0 = brc_now_s();
     if (!st) st = brc_agent_update(x->agent);
@@ -176,6 +185,7 @@ static cJSON *memory_json(const brc_agent_memory *m, brc_precision precision) {
   } rows[] = {{"state_bytes", state},
               {"activation_bytes", m->activations},
               {"batch_bytes", m->batch},
+              {"replay_bytes", m->table},
               {"act_bytes", m->acting},
               {"inspect_bytes", m->inspect},
               {"total_bytes", brc_agent_memory_total(m)},
@@ -207,14 +217,13 @@ static void print_memory(const brc_agent_memory *m, const brc_train_config *c) {
            gb(copies));
 }
 
-static brc_status plan_memory(const brc_train_config *c, brc_agent_memory *out) {
-  const brc_agent_flags flags = {.precision = brc_train_precision(c)};
+static brc_status plan_memory(const brc_train_config *c, brc_agent_flags flags, brc_agent_memory *out) {
   return brc_agent_memory_of(&c->agent, flags, (uint32_t)c->agent.tasks, false, 0, out);
 }
 
 brc_status bench_memory(const brc_train_config *c, const bench_options *o) {
   brc_agent_memory m;
-  const brc_status st = plan_memory(c, &m);
+  const brc_status st = plan_memory(c, (brc_agent_flags){.precision = brc_train_precision(c)}, &m);
   if (st) return st;
   if (o->json)
     brc_cli_print_json(memory_json(&m, brc_train_precision(c)));
@@ -228,6 +237,7 @@ static void close_bench(update_bench *x) {
   for (uint32_t u = 0; x->batches && u < x->utd; u++) brc_batch_free(&x->batches[u]);
   free(x->batches);
   free(x->pairs);
+  brc_feed_free(&x->feed);
   brc_replay_destroy(x->replay);
   brc_agent_free(x->agent);
   brc_device_close(x->device);
@@ -238,26 +248,24 @@ static void close_bench(update_bench *x) {
 static brc_status open_bench(update_bench *x, const brc_train_config *c, double *compile_s) {
   const brc_agent_config *a = &c->agent;
   *x = (update_bench){.utd = (uint32_t)c->utd};
-  uint32_t rows = (uint32_t)(100000 / a->tasks);
-  if (rows < a->batch) rows = (uint32_t)a->batch;
+  const uint32_t rows = bench_rows(a);
   brc_status st = brc_pool_create(&x->pool, (int)c->threads);
   const double began = brc_now_s();
   if (!st) st = brc_open_device(c, x->pool, &x->device);
   if (!st) st = brc_tuning_choose(&x->tuning, c, x->device);
-  if (!st)
-    st = brc_agent_create(&x->agent, a, x->device,
-                          (brc_agent_flags){.rough = true, .precision = brc_train_precision(c)});
+  if (!st) st = bench_flags(c, &x->device->info, &x->flags);
+  if (!st) st = brc_agent_create(&x->agent, a, x->device, x->flags);
   *compile_s = brc_now_s() - began;
   if (!st) st = brc_agent_init(x->agent);
   if (!st)
     st = brc_replay_create(&x->replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim, rows,
-                           1);
+                           brc_train_replay_slack(c));
   if (!st) st = fill_replay(x->replay, a, rows);
+  if (!st) st = brc_feed_init(&x->feed, x->agent, x->replay, x->pool);
   x->batches = calloc(x->utd, sizeof *x->batches);
   x->pairs = calloc((size_t)x->utd * (size_t)a->batch * 2, sizeof *x->pairs);
   if (!st && (!x->batches || !x->pairs)) st = brc_fail(BRC_E_NOMEM, "out of memory");
-  for (uint32_t u = 0; !st && u < x->utd; u++)
-    st = brc_batch_create(x->agent, (uint32_t)a->batch, &x->batches[u]);
+  for (uint32_t u = 0; !st && u < x->utd; u++) st = brc_update_batch_create(x->agent, &x->batches[u]);
   return st;
 }
 
@@ -319,6 +327,7 @@ static cJSON *report_of(const update_bench *x, const brc_train_config *c, const 
   cJSON_AddStringToObject(r, "gemm", *c->gemm ? c->gemm : providers[0]);
   cJSON_AddStringToObject(r, "tuning", x->tuning.from);
   cJSON_AddNumberToObject(r, "choices", x->tuning.choices.count);
+  cJSON_AddStringToObject(r, "replay", x->agent->table_rows ? "device" : "host");
   const double ms = f->update.median_s * 1e3;
   const struct {
     const char *name;
@@ -365,6 +374,7 @@ static void print_figures(const update_bench *x, const brc_train_config *c, cons
   printf("  %zu ops, %u commands, handed over in %.1f us; compiled in %.2f s; %.3f GB on the device\n",
          x->agent->update_program->op_count, f->commands, f->submit.median_s * 1e6, f->compile_s,
          gb(x->device->allocated));
+  printf("  observations and actions from the replay on the %s\n", x->agent->table_rows ? "device" : "host");
   printf("  who computes which product: %s\n", x->tuning.choices.count ? x->tuning.from : "the built-in table");
   printf("  products of the blocks alone %.1f GFLOP/s: %.0f%% of that over the whole update\n",
          f->block_flops * 1e-9, 100 * f->flops / f->update.median_s / f->block_flops);
@@ -380,7 +390,7 @@ brc_status bench_update(const brc_train_config *c, const bench_options *o) {
   cJSON *former, *ops = NULL;
   brc_status st = bench_former(o, "update", &former);
   if (!st) st = open_bench(&x, c, &f.compile_s);
-  if (!st) st = plan_memory(c, &memory);
+  if (!st) st = plan_memory(c, x.flags, &memory);
   if (!st) st = measure(&x, c, (size_t)o->reps, &f, &ops);
   if (!st) {
     cJSON *report = report_of(&x, c, &f);

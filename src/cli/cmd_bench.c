@@ -30,6 +30,8 @@ brc_status brc_cmd_bench(int argc, char **argv) {
        "updates between two reads of the metrics"},
       {"tuning", BRC_OPT_TEXT, offsetof(brc_train_config, tuning), 0, 0, "auto", NULL,
        "bench update: products as in training; auto: what the cache has, nothing is measured"},
+      {"replay", BRC_OPT_TEXT, offsetof(brc_train_config, replay), 0, 0, "host", "auto|host|device",
+       "bench update: where updates take observations and actions from, as in training"},
       {"assets", BRC_OPT_TEXT, offsetof(brc_train_config, assets), 0, 0, "", NULL,
        "bench env: folder with the environments' files"}};
   brc_option_set set = {.tables = {{rows, BRC_COUNT(rows), &o, "Bench"},

@@ -14,9 +14,9 @@ static void give_up(const char *text) {
 
 // Options that may stand beside --resume: they do not change the mathematics.
 static bool may_resume_with(const char *given) {
-  static const char *const fine[] = {"steps",  "threads", "quiet",       "json",   "run",
-                                     "resume", "assets",  "backend",     "device", "gemm",
-                                     "tuning", "dry-run", "env-timeout", NULL};
+  static const char *const fine[] = {"steps",  "threads", "quiet",   "json",        "run",
+                                     "resume", "assets",  "backend", "device",      "gemm",
+                                     "tuning", "replay",  "dry-run", "env-timeout", NULL};
   char copy[BRC_TEXT];
   snprintf(copy, sizeof copy, "%s", given);
   for (char *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
@@ -25,7 +25,7 @@ static bool may_resume_with(const char *given) {
     if (fine[i]) continue;
     brc_fail(BRC_E_USAGE,
              "option --%s cannot be given with --resume: the run's own config.json decides (only --steps, "
-             "--threads, the device and reporting options can)",
+             "--threads, the device, --replay and reporting options can)",
              word);
     return false;
   }
@@ -70,6 +70,7 @@ static brc_status read_resumed(brc_train_config *c, const char *run, const char 
     strcpy(c->device, "auto");  // numbers and providers are each backend's own
     *c->gemm = 0;
   }
+  if (brc_option_given(given, "replay")) memcpy(c->replay, was.replay, sizeof c->replay);
   if (brc_option_given(given, "device")) memcpy(c->device, was.device, sizeof c->device);
   c->keep_tuning = true;
   const struct {

@@ -40,6 +40,7 @@ static void add_device_memory(cJSON *o, const brc_dry_run *r) {
   }
   number(m, "activations", (double)a->activations);
   number(m, "batch", (double)a->batch);
+  number(m, "replay", (double)a->table);
   number(m, "acting", (double)a->acting);
   number(m, "inspect", (double)a->inspect);
   number(m, "evaluation", (double)a->evaluation);
@@ -110,8 +111,8 @@ static void print_memory(const brc_dry_run *r) {
     printf("  %-22s %8.1f %9.1f %9.1f %9.1f %9llu\n", group_names[g], mb(b[BRC_PARAM]), mb(b[BRC_GRAD]),
            mb(b[BRC_M] + b[BRC_V]), mb(b[BRC_TARGET]), (unsigned long long)a->groups[g].parameters);
   }
-  printf("  activations %.1f, batch %.1f, acting %.1f, inspect %.1f, evaluation %.1f\n", mb(a->activations),
-         mb(a->batch), mb(a->acting), mb(a->inspect), mb(a->evaluation));
+  printf("  activations %.1f, batch %.1f, replay %.1f, acting %.1f, inspect %.1f, evaluation %.1f\n",
+         mb(a->activations), mb(a->batch), mb(a->table), mb(a->acting), mb(a->inspect), mb(a->evaluation));
   printf("  together %.1f of %.1f\n", mb(r->device_total), mb(r->device_has));
   printf(
       "host memory (MB)\n  replay %.1f, environments %.1f, evaluation %.1f, saving %.1f%s\n  together %.1f of "

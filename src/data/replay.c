@@ -283,6 +283,7 @@ uint32_t brc_replay_capacity(const brc_replay *r) { return r->capacity; }
 uint32_t brc_replay_size(const brc_replay *r) { return r->size; }
 uint32_t brc_replay_insert_index(const brc_replay *r) { return (uint32_t)(r->total % r->capacity); }
 uint64_t brc_replay_total(const brc_replay *r) { return r->total; }
+uint64_t brc_replay_slots(const brc_replay *r) { return r->ring; }
 
 //------------------------ 4. Sample, gather -----------------------------------
 // floor(fraction * n / 2^64), the product's upper 64 bits.
@@ -311,6 +312,7 @@ brc_status brc_replay_sample(const brc_replay *r, uint32_t count, uint64_t seed,
 #define GATHER_ROWS  64  // of one pool item
 #define GATHER_AHEAD 4   // rows asked for before they are needed
 #define LINE_FLOATS  16  // of a cache line
+#define LOCATE_AHEAD 16  // of each row only the line with reward, mask and side word is read
 
 struct gather {
   const brc_replay *r;
@@ -354,14 +356,19 @@ static void gather_rows(void *arg, uint32_t item, uint32_t thread) {
   }
 }
 
-brc_status brc_replay_gather(const brc_replay *r, brc_pool *pool, uint32_t count, const uint32_t *pairs,
-                             const brc_replay_batch *out) {
+static brc_status check_pairs(const brc_replay *r, uint32_t count, const uint32_t *pairs) {
   for (size_t i = 0; i < count; i++)
     if (pairs[2 * i] >= r->tasks || pairs[2 * i + 1] >= r->size)
       return brc_fail(BRC_E_VALUE,
                       "batch entry %zu is row %u of task %u, but the replay holds %u tasks with %u rows", i,
                       pairs[2 * i + 1], pairs[2 * i], r->tasks, r->size);
-  if (!count) return BRC_OK;
+  return BRC_OK;
+}
+
+brc_status brc_replay_gather(const brc_replay *r, brc_pool *pool, uint32_t count, const uint32_t *pairs,
+                             const brc_replay_batch *out) {
+  const brc_status st = check_pairs(r, count, pairs);
+  if (st || !count) return st;
   struct gather g = {.r = r, .pairs = pairs, .out = *out, .count = count};
   g.newest_slot = (r->total - 1) % r->ring;
   g.newest_row = (uint32_t)((r->total - 1) % r->capacity);
@@ -385,6 +392,44 @@ brc_status brc_replay_get(const brc_replay *r, uint32_t task, uint32_t row, floa
   const brc_replay_batch out = {
       .obs = obs, .next_obs = next_obs, .action = action, .reward = reward, .mask = mask};
   return brc_replay_gather(r, NULL, 1, (const uint32_t[2]){task, row}, &out);
+}
+
+void brc_replay_read_slot(const brc_replay *r, uint64_t n, float *out, size_t pitch) {
+  const uint64_t slot = n % r->ring;
+  const size_t floats = r->obs_dim + (n < r->total ? r->action_dim : 0);
+  for (uint32_t t = 0; t < r->tasks; t++) memcpy(out + t * pitch, row_at(r, t, slot), floats * sizeof *out);
+}
+
+brc_status brc_replay_locate(const brc_replay *r, uint32_t count, const uint32_t *pairs,
+                             brc_replay_places *out) {
+  const uint32_t T = r->tasks, O = r->obs_dim, end = O + r->action_dim;
+  brc_status st = check_pairs(r, count, pairs);
+  if (!st && r->ring * T > INT32_MAX)
+    st = brc_fail(BRC_E_VALUE, "replay: %llu rows are too many for a table on a device",
+                  (unsigned long long)r->ring * T);
+  out->extra_rows = 0;
+  if (st || !count) return st;
+  const uint64_t newest_slot = (r->total - 1) % r->ring;
+  const uint32_t newest_row = (uint32_t)((r->total - 1) % r->capacity);
+  for (uint32_t k = 0; k < count; k++) {
+    const size_t i = k, ahead = k + LOCATE_AHEAD < count ? k + LOCATE_AHEAD : count - 1;
+    __builtin_prefetch(row_at(r, pairs[2 * ahead], slot_of(r, newest_slot, newest_row, pairs[2 * ahead + 1])) +
+                       end);
+    const uint32_t task = pairs[2 * i];
+    const uint64_t slot = slot_of(r, newest_slot, newest_row, pairs[2 * i + 1]);
+    const float *x = row_at(r, task, slot);
+    out->reward[i] = x[end];
+    out->mask[i] = x[end + 1];
+    out->task[i] = (int32_t)task;
+    out->index[2 * i] = (int32_t)(slot * T + task);
+    if (!side_word(r, x)) {
+      out->index[2 * i + 1] = (int32_t)(next_slot(r, slot) * T + task);
+      continue;
+    }
+    memcpy(out->extra + out->extra_rows * out->extra_pitch, successor(r, task, slot, x), O * sizeof *x);
+    out->index[2 * i + 1] = -1 - (int32_t)out->extra_rows++;
+  }
+  return BRC_OK;
 }
 
 //------------------------ 5. Explicit rows ------------------------------------

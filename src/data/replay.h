@@ -43,6 +43,7 @@ uint32_t brc_replay_capacity(const brc_replay *r);
 uint32_t brc_replay_size(const brc_replay *r);          // valid rows per task: min(total, capacity)
 uint32_t brc_replay_insert_index(const brc_replay *r);  // the logical row written next: total mod capacity
 uint64_t brc_replay_total(const brc_replay *r);         // rows ever inserted per task
+uint64_t brc_replay_slots(const brc_replay *r);         // R
 
 //------------------------ 2. Sample, gather -----------------------------------
 // Draws number offset .. offset+count-1 of environment step `step`: count (task, row) pairs, uniform over all T * size rows,
@@ -66,6 +67,23 @@ brc_status brc_replay_gather(const brc_replay *r, brc_pool *pool, uint32_t count
 // One row; NULL parts are left out.
 brc_status brc_replay_get(const brc_replay *r, uint32_t task, uint32_t row, float *obs, float *next_obs,
                           float *action, float *reward, float *mask);
+
+// For a table of rows elsewhere (a device's memory), in which the rows of slot s of all tasks follow each other: row n of task t lies
+// at (n mod R) T + t, and its observation's successor T rows further on, around the ring.
+// Row n of every task into `out`, `pitch` apart: obs [O], action [A]. n = total: only obs, the successors of the newest rows.
+void brc_replay_read_slot(const brc_replay *r, uint64_t n, float *out, size_t pitch);
+// Where the rows of `pairs` [B] lie in that table, and what is not there.
+typedef struct brc_replay_places {
+  int32_t *index;  // [B,2] the row's place, its successor's; -1 - k: row k of `extra`
+  float *extra;    // [up to B,O], extra_pitch apart: true successors from the side tables
+  size_t extra_pitch;
+  uint32_t extra_rows;   // set: how many came
+  float *reward, *mask;  // [B]
+  int32_t *task;         // [B]
+} brc_replay_places;
+// Fails: E_VALUE (a pair outside the replay; T * R over 2^31 - 1).
+brc_status brc_replay_locate(const brc_replay *r, uint32_t count, const uint32_t *pairs,
+                             brc_replay_places *out);
 
 //------------------------ 3. Explicit rows (tapes) ----------------------------
 // All valid rows in logical order, as `init/replay/` of a tape: obs, next_obs [T,size,O], action [T,size,A],

@@ -14,6 +14,7 @@ enum {  // number of leading uint fields: they end where the first real begins, 
   UINTS_sum_members = 6,
   UINTS_embed = 6,
   UINTS_concat = 8,
+  UINTS_gather = 8,
   UINTS_segment_sum = 6,
   UINTS_tanh_normal = 6,
   UINTS_categorical = 6,
@@ -417,6 +418,30 @@ brc_tensor *brc_concat_input(brc_program *p, brc_tensor *obs, brc_tensor *action
   return x;
 }
 
+void brc_gather_batch(brc_program *p, brc_tensor *table, uint32_t first, brc_tensor *extra, brc_tensor *index,
+                      brc_tensor *obs, brc_tensor *action, brc_tensor *next_obs) {
+  EXPECT_VOID("gather_batch", index, 1, 0, 2);
+  EXPECT_VOID("gather_batch", obs, 1, index->rows, 0);
+  EXPECT_VOID("gather_batch", action, 1, index->rows, 0);
+  EXPECT_VOID("gather_batch", next_obs, 1, index->rows, obs->cols);
+  EXPECT_VOID("gather_batch", extra, 1, 0, obs->cols);
+  EXPECT_VOID("gather_batch", table, 1, 0, obs->cols + action->cols);
+  if (index->pitch != 2 || next_obs->pitch != obs->pitch || extra->pitch != obs->pitch) {
+    fail(p, BRC_E_SHAPE, "op gather_batch: index must be dense; obs, next_obs and extra must have one pitch");
+    return;
+  }
+  brc_op_params q = {.gather_batch = {.rows = index->rows,
+                                      .pitch_table = table->pitch,
+                                      .first = first,
+                                      .count = table->rows,
+                                      .cols_obs = obs->cols,
+                                      .pitch_obs = obs->pitch,
+                                      .cols_action = action->cols,
+                                      .pitch_action = action->pitch}};
+  brc_op_add(p, BRC_OP_gather_batch, (brc_tensor *[]){table, extra, index},
+             (brc_tensor *[]){obs, action, next_obs}, &q);
+}
+
 void brc_tanh_normal(brc_program *p, brc_tensor *mean, brc_tensor *head, brc_tensor *eps, double tau,
                      double log_std_min, double log_std_max, brc_tensor **action, brc_tensor **logp) {
   *action = broken();
@@ -674,6 +699,11 @@ void brc_op_cost(const brc_op *op, double *flops, double *bytes) {
     case BRC_OP_adamw:  // writes p, m, v and the target too
       *bytes += 4.0 * op->params.adamw.n * (op->in[4] ? 4 : 3);
       *flops = 16.0 * op->params.adamw.n;
+      break;
+    case BRC_OP_gather_batch:  // its rows, not the whole table
+      *flops = 0;
+      *bytes = 4 * (2 * (dense_elements(op->out[0]) + dense_elements(op->out[1]) + dense_elements(op->out[2])) +
+                    dense_elements(op->in[2]));
       break;
     case BRC_OP_norm: *flops = 8 * largest; break;
     case BRC_OP_norm_backward: *flops = 16 * largest; break;

@@ -111,6 +111,9 @@ brc_tensor *brc_norm(brc_program *p, brc_tensor *x, brc_tensor *scale, brc_tenso
 brc_tensor *brc_embed(brc_program *p, brc_tensor *table, int norm);
 brc_tensor *brc_concat_input(brc_program *p, brc_tensor *obs, brc_tensor *action, brc_tensor *emb,
                              brc_tensor *task);
+// The outputs are external. A table in several parts: one call for each, `first` being its first row.
+void brc_gather_batch(brc_program *p, brc_tensor *table, uint32_t first, brc_tensor *extra, brc_tensor *index,
+                      brc_tensor *obs, brc_tensor *action, brc_tensor *next_obs);
 void brc_tanh_normal(brc_program *p, brc_tensor *mean, brc_tensor *head, brc_tensor *eps, double tau,
                      double log_std_min, double log_std_max, brc_tensor **action, brc_tensor **logp);
 void brc_categorical_target(brc_program *p, brc_tensor *logits, brc_tensor *reward, brc_tensor *mask,

@@ -38,6 +38,10 @@ typedef uint32_t brc_op_uint;
 // embed           table [T,D] -> rows / norm(row)
 // embed_backward  table [T,D], d [T,D] -> dtable [T,D]    L2: (d - ehat (ehat.d)) / |e|;  L1: (d - sign(e) (ehat.d)) / |e|_1
 // concat_input    obs [B,O], action? [B,A], emb? [T,D], task? [B] (i32) -> x [B, O+A+D]
+// gather_batch    table [R,O+A], extra [X,O], index [B,2] (i32) -> obs [B,O], action [B,A], next_obs [B,O]
+//                 obs | action = row index[b,0] of the table; next_obs = the first O columns of its row index[b,1], or row
+//                 -1 - index[b,1] of extra where that is negative. The table holds rows first .. first+R-1 of a larger one: what
+//                 lies in none of them stays as it is (extra is read where first = 0)
 // segment_sum     x [B,D], task [B] (i32) -> [T,D]
 // tanh_normal     mean [B,A], head [B,A], eps? [B,A] -> action [B,A], logp? [B,1]
 //                 log_std = min + (max-min)/2 (1 + tanh(head)); u = mean + tau exp(log_std) eps; action = tanh(u);
@@ -77,6 +81,7 @@ typedef uint32_t brc_op_uint;
   OP(embed, 1, 1, embed, 1e-6, "f32 sum over 32, one division")                                                        \
   OP(embed_backward, 2, 1, embed, 5e-6, "difference of projections")                                                   \
   OP(concat_input, 4, 1, concat, 0, "copies")                                                                          \
+  OP(gather_batch, 3, 3, gather, 0, "copies")                                                                          \
   OP(segment_sum, 2, 1, segment_sum, 5e-6, "f32 sums over rows")                                                       \
   OP(tanh_normal, 3, 2, tanh_normal, 5e-6, "exp, tanh, softplus to a few ulp")                                         \
   OP(tanh_normal_backward, 5, 2, tanh_normal, 1e-5, "exp, tanh to a few ulp")                                          \

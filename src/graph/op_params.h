@@ -55,6 +55,12 @@ struct BRC_PARAMS(concat) {
   uint cols_obs, pitch_obs, cols_action, pitch_action, cols_emb, pitch_emb;
 };
 
+// gather_batch: rows out of rows first .. first+count-1 of a table; `extra` has the pitch of obs and next_obs.
+struct BRC_PARAMS(gather) {
+  uint rows, pitch_table, first, count;
+  uint cols_obs, pitch_obs, cols_action, pitch_action;
+};
+
 // segment_sum: out[t] = sum over rows r with task[r] = t, in row order, of x[r].
 struct BRC_PARAMS(segment_sum) {
   uint rows, cols, pitch, segments;

@@ -182,6 +182,7 @@ brc_status brc_checkpoint_load(brc_trainer *t) {
   if (!st) st = brc_agent_load(t->agent, f, "");
   if (!st) st = brc_normalizer_load(t->normalizer, f, "");
   if (!st) st = brc_replay_load(t->replay, f, rows);
+  t->loop.feed.sent = 0;
   if (!st) {
     t->loop.step = t->committed_step = counters[0];
     t->loop.updates_done = counters[1];

@@ -78,9 +78,11 @@ static brc_status plan(brc_dry_run *r, const brc_train_config *c) {
   const brc_agent_config *a = &c->agent;
   const bool paper = !strcmp(c->normalizer, "paper");
   const uint32_t tasks = (uint32_t)a->tasks, slack = brc_train_replay_slack(c);
-  const brc_agent_flags flags = {.taps = paper, .precision = brc_train_precision(c)};
-  brc_status st = brc_agent_memory_of(a, flags, tasks, paper,
-                                      evaluations(c) ? tasks * (uint32_t)c->eval_episodes : 0, &r->agent);
+  brc_agent_flags flags = {.taps = paper, .precision = brc_train_precision(c)};
+  brc_status st = brc_train_place_replay(c, &r->device, &flags);
+  if (!st)
+    st = brc_agent_memory_of(a, flags, tasks, paper, evaluations(c) ? tasks * (uint32_t)c->eval_episodes : 0,
+                             &r->agent);
   // The ring fills with the steps: until then only its first rows are touched.
   uint64_t ring = (uint64_t)c->capacity + slack, rows = (uint64_t)c->steps < ring ? (uint64_t)c->steps : ring;
   uint64_t memory = 0, file = 0;

@@ -9,12 +9,8 @@ brc_status brc_loop_init(brc_loop *l, const brc_loop_config *config, brc_agent *
   const brc_agent_config *c = &agent->config;
   size_t t = (size_t)c->tasks, o = (size_t)c->obs_dim, a = (size_t)c->action_dim, b = (size_t)c->batch,
          u = config->updates;
-  *l = (brc_loop){.config = *config,
-                  .agent = agent,
-                  .replay = replay,
-                  .normalizer = normalizer,
-                  .world = *world,
-                  .pool = pool};
+  *l = (brc_loop){
+      .config = *config, .agent = agent, .replay = replay, .normalizer = normalizer, .world = *world};
   size_t noise = (b > t ? b : t) * a;
   bool ok = (l->obs = calloc(t * o, 4)) && (l->next_obs = calloc(t * o, 4)) && (l->action = calloc(t * a, 4)) &&
             (l->chosen = calloc(t * a, 8)) && (l->act_in = calloc(t * (o + a), 8)) &&
@@ -24,7 +20,8 @@ brc_status brc_loop_init(brc_loop *l, const brc_loop_config *config, brc_agent *
             (l->ended = calloc(t, 1)) && (l->task = calloc(t, 4)) && (l->pairs = calloc(u * b + 1, 8)) &&
             (l->batches = calloc(u + 1, sizeof *l->batches));
   brc_status st = ok ? BRC_OK : brc_fail(BRC_E_NOMEM, "out of memory for the training loop's buffers");
-  for (size_t i = 0; !st && i < u; i++) st = brc_batch_create(agent, (uint32_t)b, &l->batches[i]);
+  if (!st) st = brc_feed_init(&l->feed, agent, replay, pool);
+  for (size_t i = 0; !st && i < u; i++) st = brc_update_batch_create(agent, &l->batches[i]);
   for (size_t i = 0; !st && i < t; i++) l->task[i] = (int32_t)i;
   if (!st)
     st = brc_actor_create(&l->actor, agent, (uint32_t)t,
@@ -40,6 +37,7 @@ void brc_loop_free(brc_loop *l) {
   brc_helper_destroy(l->helper);
   brc_actor_free(l->actor);
   brc_actor_free(l->bootstrap);
+  brc_feed_free(&l->feed);
   for (size_t i = 0; l->batches && i < l->config.updates; i++) brc_batch_free(&l->batches[i]);
   void *all[] = {l->obs,      l->next_obs,  l->action, l->chosen,       l->act_in, l->noise,
                  l->noise2,   l->reward,    l->mask,   l->denominators, l->values, l->entropy,
@@ -169,18 +167,10 @@ static brc_status update(brc_loop *l, uint64_t i, double *clock) {
   else
     brc_normalizer_denominators(l->normalizer, alpha, c->target_entropy, l->denominators);
   if (l->world.saw_denominators) l->world.saw_denominators(l->world.self, i, alpha, l->denominators);
+  st = brc_feed_rows(&l->feed);
   for (uint32_t u = 0; !st && u < l->config.updates; u++) {
     brc_batch *x = &l->batches[u];
-    brc_replay_batch out = {.obs = x->obs,
-                            .next_obs = x->next_obs,
-                            .action = x->action,
-                            .reward = x->reward,
-                            .mask = x->mask,
-                            .task = x->task,
-                            .obs_pitch = x->pitch_obs,
-                            .next_obs_pitch = x->pitch_obs,
-                            .action_pitch = x->pitch_action};
-    st = brc_replay_gather(l->replay, l->pool, b, l->pairs + 2 * (size_t)u * b, &out);
+    st = brc_feed_batch(&l->feed, l->pairs + 2 * (size_t)u * b, x);
     for (uint32_t r = 0; x->reward64 && r < b; r++)
       x->reward64[r] = (double)x->reward[r] / l->denominators[x->task[r]];
     if (!st) brc_normalizer_apply(b, x->task, l->denominators, x->reward, 0);

@@ -21,7 +21,7 @@
 #include "agent/agent.h"
 #include "base/helper.h"
 #include "data/normalizer.h"
-#include "data/replay.h"
+#include "train/feed.h"
 
 typedef struct brc_world {
   void *self;
@@ -58,8 +58,8 @@ typedef struct brc_loop {
   brc_replay *replay;
   brc_normalizer *normalizer;
   brc_world world;
-  brc_pool *pool;  // for gathering; may be NULL
-  uint64_t step;   // environment steps done; the next one is step + 1
+  brc_feed feed;  // from the replay to the device
+  uint64_t step;  // environment steps done; the next one is step + 1
   uint64_t updates_done;
   float *obs;                        // [T,O] what is acted on next
   double metrics[BRC_METRIC_COUNT];  // of the last update

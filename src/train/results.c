@@ -330,9 +330,9 @@ static brc_status add_to_group(brc_result_group *g, brc_result *r) {
 //------------------------ 5. Same configuration -----------------------------------
 // Settings that say how long, where and how a run is watched, not what it computes.
 static bool decides(const char *option) {
-  static const char *const others[] = {"seed",         "steps", "run",    "threads", "quiet",
-                                       "json",         "gemm",  "tuning", "assets",  "checkpoint-interval",
-                                       "log-interval", "device"};
+  static const char *const others[] = {"seed",         "steps",  "run",    "threads", "quiet",
+                                       "json",         "gemm",   "tuning", "assets",  "checkpoint-interval",
+                                       "log-interval", "device", "replay"};
   for (size_t i = 0; i < BRC_COUNT(others); i++)
     if (!strcmp(option, others[i])) return false;
   return true;

@@ -313,16 +313,7 @@ static brc_status inspect(brc_trainer *t, size_t task, brc_batch *b, double metr
   brc_status st = brc_replay_sample(t->replay, BRC_INSPECT_ROWS, t->config.agent.seed ^ 0x5bd1e995u, step,
                                     (uint32_t)task * BRC_INSPECT_ROWS, pairs);
   for (int i = 0; i < BRC_INSPECT_ROWS; i++) pairs[2 * i] = (uint32_t)task;
-  brc_replay_batch out = {.obs = b->obs,
-                          .next_obs = b->next_obs,
-                          .action = b->action,
-                          .reward = b->reward,
-                          .mask = b->mask,
-                          .task = b->task,
-                          .obs_pitch = b->pitch_obs,
-                          .next_obs_pitch = b->pitch_obs,
-                          .action_pitch = b->pitch_action};
-  if (!st) st = brc_replay_gather(t->replay, NULL, BRC_INSPECT_ROWS, pairs, &out);
+  if (!st) st = brc_feed_batch(&t->loop.feed, pairs, b);
   if (!st) brc_normalizer_apply(BRC_INSPECT_ROWS, b->task, t->loop.denominators, b->reward, 0);
   return st ? st : brc_agent_inspect(t->agent, b, step * t->config.task_count + task, metrics);
 }

@@ -18,6 +18,8 @@ const brc_option brc_train_options[] = {
     TEXT("tuning", tuning, "auto", NULL,
          "who computes which product: auto, measured once on a GPU and cached; off: a built-in table; or a "
          "file of brc tune"),
+    TEXT("replay", replay, "host", "auto|host|device",
+         "where updates take observations and actions from; auto: a GPU with room for them; the same bits"),
     TEXT("run", run, "", NULL, "run folder; default runs/TASKS-sSEED"),
     TEXT("assets", assets, "", NULL, "folder with the environments' files, searched first"),
     {"overlap", BRC_OPT_FLAG, offsetof(brc_train_config, overlap), 0, 0, "false", NULL,
@@ -90,6 +92,47 @@ brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device
 // before it is due (brc_replay_must_save).
 uint32_t brc_train_replay_slack(const brc_train_config *c) {
   return (uint32_t)(c->capacity / 16 > 4096 ? c->capacity / 16 : 4096);
+}
+
+// Memory that has room for the rows beside everything else, and for what the driver and others need.
+static brc_status has_room(const brc_train_config *c, const brc_device_info *d, const brc_agent_flags *flags,
+                           uint64_t table_bytes, bool *room) {
+  const brc_agent_config *a = &c->agent;
+  const uint32_t tasks = (uint32_t)a->tasks;
+  const bool paper = !strcmp(c->normalizer, "paper");
+  brc_agent_memory m;
+  brc_status st = brc_agent_memory_of(a, *flags, tasks, paper,
+                                      c->eval_interval ? tasks * (uint32_t)c->eval_episodes : 0, &m);
+  if (st) return st;
+  const uint64_t *critic = m.groups[0].bytes;  // of whose weights there may be copies in two bytes
+  const uint64_t needed = brc_agent_memory_total(&m) + (critic[BRC_PARAM] + critic[BRC_TARGET]) / 2;
+  *room = (double)needed + (double)table_bytes < 0.8 * (double)d->memory_bytes;
+  return BRC_OK;
+}
+
+brc_status brc_train_place_replay(const brc_train_config *c, const brc_device_info *d, brc_agent_flags *flags) {
+  const brc_agent_config *a = &c->agent;
+  const bool wanted = !strcmp(c->replay, "device");
+  flags->table_rows = flags->table_part = 0;
+  if (!strcmp(c->replay, "host") || (!wanted && d->is_cpu)) return BRC_OK;
+  // The ring fills with the steps: a shorter run needs its first slots, and one for the newest rows' successors.
+  const uint64_t ring = (uint64_t)c->capacity + brc_train_replay_slack(c),
+                 slots = (uint64_t)c->steps < ring ? (uint64_t)c->steps + 1 : ring,
+                 rows = slots * (uint64_t)a->tasks,
+                 row_bytes = 4 * (uint64_t)brc_pitch((uint32_t)(a->obs_dim + a->action_dim)),
+                 most = d->max_buffer_bytes ? d->max_buffer_bytes / row_bytes : rows,
+                 part = most < rows ? most : rows;
+  const bool can = rows <= INT32_MAX && part && (rows - 1) / part < BRC_TABLE_PARTS;
+  bool room = wanted;
+  if (!can && wanted)
+    return brc_fail(
+        BRC_E_UNSUPPORTED,
+        "option --replay: %llu rows of %llu bytes are too many for a table on %s; lower --capacity, "
+        "or let it be on the host",
+        (unsigned long long)rows, (unsigned long long)row_bytes, d->name);
+  brc_status st = can && !wanted ? has_room(c, d, flags, rows * row_bytes, &room) : BRC_OK;
+  if (!st && can && room) flags->table_rows = rows, flags->table_part = part;
+  return st;
 }
 
 brc_status brc_train_add_tasks(brc_train_config *c, const char *name) {
@@ -202,9 +245,9 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
     st = brc_normalizer_create(
         &t->normalizer,
         &(brc_normalizer_config){.tasks = (uint32_t)a->tasks, .discount = a->discount, .paper = paper});
-  if (!st)
-    st = brc_agent_create(&t->agent, a, t->device,
-                          (brc_agent_flags){.taps = paper, .precision = brc_train_precision(&t->config)});
+  brc_agent_flags flags = {.taps = paper, .precision = brc_train_precision(config)};
+  if (!st) st = brc_train_place_replay(config, &t->device->info, &flags);
+  if (!st) st = brc_agent_create(&t->agent, a, t->device, flags);
   for (size_t i = 0; i < n; i++) t->task_names[i] = config->tasks[i]->name;
   brc_world world = {.self = t,
                      .random_action = random_action,
