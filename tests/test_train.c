@@ -1300,7 +1300,9 @@ static void test_replay_place(void **state) {
       same_file(first, line);
     }
   }
-  run_brc(&r, NULL, "train probe-padding --steps 2000000000 --capacity 2000000000 --replay device --run %s",
+  run_brc(&r, NULL,
+          "train probe-wrap probe-padding --steps 2000000000 --capacity 2000000000 --replay device --dry-run "
+          "--run %s",
           fresh_run());
   assert_true(r.status != 0);
   expect_in(r.err, "option --replay: ", true);
