@@ -259,7 +259,7 @@ static brc_status open_bench(update_bench *x, const brc_train_config *c, double 
   if (!st) st = brc_agent_init(x->agent);
   if (!st)
     st = brc_replay_create(&x->replay, (uint32_t)a->tasks, (uint32_t)a->obs_dim, (uint32_t)a->action_dim, rows,
-                           brc_train_replay_slack(c));
+                           1);
   if (!st) st = fill_replay(x->replay, a, rows);
   if (!st) st = brc_feed_init(&x->feed, x->agent, x->replay, x->pool);
   x->batches = calloc(x->utd, sizeof *x->batches);
