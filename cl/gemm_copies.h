@@ -6,16 +6,10 @@
 
 // The bits of a factor.
 INLINE uint bits_of(float x) {
-  const float y = rounded(x, PRECISION);
-  const uint u = as_uint(y);
 #if PRECISION == 1
-  return u;
-#elif PRECISION == 2
-  return isnan(y) ? 0x7fc0 : u >> 16;
+  return as_uint(rounded(x, PRECISION));
 #else
-  const uint a = u & 0x7fffffff, sign = u >> 31 << 15;
-  if (isnan(y)) return 0x7e00;
-  return sign | (a < 0x38800000 ? (uint)(fabs(y) * 16777216.0f) : (a >> 13) - (112u << 10));
+  return two_bytes(x, PRECISION);
 #endif
 }
 

@@ -1,48 +1,64 @@
 // AdamW on a flat group, the temperature's Adam, and the scalars that a program advances itself.
 #include "cl/common.h"
+#include "cl/precision.h"
 
 // Group b owns elements [b block, (b+1) block): m, v, p and target in place; partial row b = sums of g^2 and of p^2 before
 // the step.
 //   p -= lr (m/c1 / (sqrt(v/c2) + eps) + decay p); target = tau p + (1 - tau) target
 // Zero padding stays zero: 0 / (sqrt(0) + eps) = 0.
-__kernel void adamw(ARG(grad), ARG(param), ARG(m), ARG(v), ARG(target), ARG(scalars), ARG(partial),
-                    const struct brc_adamw_params P, const uint partial_pitch) {
-  ROW(ADAM_LANES);
-  USE(grad);
-  USE(param);
-  USE(m);
-  USE(v);
-  USE(target);
-  const ulong first = (ulong)row * P.block;
-  const uint n = (uint)min((ulong)P.block, (ulong)P.n - first);
-  const float by_c1 = 1.0f / scalars_buffer[scalars_offset + P.c1],
-              by_c2 = 1.0f / scalars_buffer[scalars_offset + P.c2];
-  const bool has_target = HAS(target);
-  grad += first;
-  param += first;
-  m += first;
-  v += first;
-  target += first;
+// adamw_copies: also copies of p and target for matrix units, two bytes each, in `precision` (brc_precision).
+#define ADAMW_ARGS                                                                                             \
+  ARG(grad), ARG(param), ARG(m), ARG(v), ARG(target), ARG(scalars), ARG(partial), ARG(copy), ARG(target_copy), \
+      const struct brc_adamw_params P, const uint partial_pitch, const uint precision
+#define ADAMW(copies)                                                                                        \
+  ROW(ADAM_LANES);                                                                                           \
+  const ulong first = (ulong)row * P.block;                                                                  \
+  USE(grad);                                                                                                 \
+  USE(param);                                                                                                \
+  USE(m);                                                                                                    \
+  USE(v);                                                                                                    \
+  USE(target);                                                                                               \
+  USE(scalars);                                                                                              \
+  const float2 squares = adamw_group(                                                                        \
+      grad + first, param + first, m + first, v + first, HAS(target) ? target + first : 0,                   \
+      copies && HAS(copy) ? (__global ushort *)(copy_buffer + copy_offset) + first : 0,                      \
+      copies && HAS(target_copy) ? (__global ushort *)(target_copy_buffer + target_copy_offset) + first : 0, \
+      scalars, &P, (uint)min((ulong)P.block, (ulong)P.n - first), lane, scratch, precision);                 \
+  if (!HAS(partial) || !FIRST_LANE) return;                                                                  \
+  vstore2(squares, 0, partial_buffer + partial_offset + (ulong)row * partial_pitch)
+
+static inline float2 adamw_group(__global const float *grad, __global float *param, __global float *m,
+                                 __global float *v, __global float *target, __global ushort *copy,
+                                 __global ushort *target_copy, __global const float *scalars,
+                                 const struct brc_adamw_params *P, uint n, uint lane, __local float *scratch,
+                                 uint precision) {
+  const float by_c1 = 1.0f / scalars[P->c1], by_c2 = 1.0f / scalars[P->c2];
   vf sum_g = 0.0f, sum_p = 0.0f;
   FOR_COLS(n, ADAM_LANES) {
     vf g = v_load(grad + c, left), p = v_load(param + c, left);
     sum_g = fma(g, g, sum_g);
     sum_p = fma(p, p, sum_p);
-    vf m1 = fma(v_load(m + c, left), (vf)P.beta1, P.one_minus_beta1 * g);
-    vf v1 = fma(v_load(v + c, left), (vf)P.beta2, P.one_minus_beta2 * g * g);
+    vf m1 = fma(v_load(m + c, left), (vf)P->beta1, P->one_minus_beta1 * g);
+    vf v1 = fma(v_load(v + c, left), (vf)P->beta2, P->one_minus_beta2 * g * g);
     v_store(m1, m + c, left);
     v_store(v1, v + c, left);
-    p -= P.lr * fma((vf)P.decay, p, m1 * by_c1 / (sqrt(v1 * by_c2) + P.eps));
+    p -= P->lr * fma((vf)P->decay, p, m1 * by_c1 / (sqrt(v1 * by_c2) + P->eps));
     v_store(p, param + c, left);
-    if (has_target) v_store(fma((vf)P.tau, p, P.one_minus_tau * v_load(target + c, left)), target + c, left);
+    vf t = 0.0f;
+    if (target) {
+      t = fma((vf)P->tau, p, P->one_minus_tau * v_load(target + c, left));
+      v_store(t, target + c, left);
+    }
+#if BRC_VEC == 1
+    if (copy) copy[c] = (ushort)two_bytes(p, precision);
+    if (target_copy) target_copy[c] = (ushort)two_bytes(t, precision);
+#endif
   }
-  if (!HAS(partial)) return;
-  const float squares_g = row_sum(sum_g, scratch, ADAM_LANES), squares_p = row_sum(sum_p, scratch, ADAM_LANES);
-  if (!FIRST_LANE) return;
-  __global float *out = partial_buffer + partial_offset + (ulong)row * partial_pitch;
-  out[0] = squares_g;
-  out[1] = squares_p;
+  return (float2)(row_sum(sum_g, scratch, ADAM_LANES), row_sum(sum_p, scratch, ADAM_LANES));
 }
+
+__kernel void adamw(ADAMW_ARGS) { ADAMW(false); }
+__kernel void adamw_copies(ADAMW_ARGS) { ADAMW(true); }
 
 // Adam on log_alpha: loss = alpha (entropy - target entropy), its gradient the same number. One work-item.
 __kernel void temperature(ARG(log_alpha), ARG(m), ARG(v), ARG(scalars), ARG(entropy), ARG(stats),

@@ -1,6 +1,7 @@
 // Rounding to the precisions of products (brc_precision: 1 tf32, 2 bf16, 3 fp16), in software.
 #ifndef BRC_CL_PRECISION_H
 #define BRC_CL_PRECISION_H
+#include "cl/common.h"
 
 // To nearest, ties to even, at bit `at` of float32.
 static inline vf round_bits(vf x, int at) {
@@ -15,4 +16,15 @@ static inline vf rounded(vf x, uint precision) {
   if (precision == 3) r = select(r, rint(y * 16777216.0f) * 5.9604644775390625e-8f, fabs(y) < (vf)6.103515625e-5f);
   return select(r, x, isnan(x));
 }
+
+#if BRC_VEC == 1
+// A number of bf16 or fp16, as its two bytes.
+static inline uint two_bytes(float x, uint precision) {
+  const float y = rounded(x, precision);
+  const uint u = as_uint(y), a = u & 0x7fffffff, sign = u >> 31 << 15;
+  if (precision == 2) return isnan(y) ? 0x7fc0 : u >> 16;
+  if (isnan(y)) return 0x7e00;
+  return sign | (a < 0x38800000 ? (uint)(fabs(y) * 16777216.0f) : (a >> 13) - (112u << 10));
+}
+#endif
 #endif

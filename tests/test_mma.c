@@ -67,10 +67,37 @@ static void test_shapes(void **state) {
   brc_device_close(d);
 }
 
-// Parameters of a network after some updates: the actor's step reads the critic that its own update has just changed, so copies of
-// factors that outlived their source would show.
-static double *parameters_after(const char *provider, brc_precision precision, const brc_agent_config *c,
-                                const char *name, uint64_t *count) {
+// Read all parameters and targets and write them back: the same numbers, but the host's.
+static void rewrite_parameters(brc_agent *a) {
+  brc_group *groups[] = {&a->critic, &a->actor};
+  for (size_t g = 0; g < BRC_COUNT(groups); g++)
+    for (int role = BRC_PARAM; role < BRC_ROLES; role++) {
+      brc_storage *s = &groups[g]->storage[role];
+      if ((role != BRC_PARAM && role != BRC_TARGET) || !s->buffer) continue;
+      float *all = malloc(s->elements * sizeof *all);
+      check_ok(a->device->backend->read(a->device, s->buffer, 0, s->elements, all));
+      check_ok(a->device->backend->write(a->device, s->buffer, 0, s->elements, all, false));
+      free(all);
+    }
+}
+
+static brc_agent_config small_agent(void) {
+  brc_agent_config c = {.seed = 1};
+  brc_option_set set = {.tables = {{brc_agent_options, brc_agent_option_count, &c, ""}}, .count = 1};
+  brc_options_default(&set);
+  c.tasks = 2, c.obs_dim = 7, c.action_dim = 3, c.width = 40, c.actor_width = 24, c.batch = 48;
+  return c;
+}
+
+enum { NAMES = 4 };
+static const char *const names[NAMES] = {"critic/block0/dense1/kernel", "critic/output/kernel",
+                                         "target/block0/dense1/kernel", "actor/input/kernel"};
+
+// These parameters, one behind the other, after some updates: the actor's step reads the critic that its own update has just changed, so copies of
+// factors that outlived their source would show. `shadows`: how many of its storages AdamW is to copy.
+static double *parameters_after(const char *provider, brc_precision precision, bool rewrite, size_t shadows,
+                                uint64_t counts[NAMES]) {
+  const brc_agent_config config = small_agent(), *c = &config;
   if (!strcmp(provider, "tiled")) setenv("BRC_EMULATE_PRECISION", "1", 1);
   brc_device *d = device_of(provider, check_path("cache"));
   brc_agent *a;
@@ -85,10 +112,16 @@ static double *parameters_after(const char *provider, brc_precision precision, c
     if (b.reward64) b.reward64[j] = b.reward[j];
   }
   check_ok(brc_agent_write_batch(a, &b, false));
-  for (int i = 0; i < 3; i++) check_ok(brc_agent_update(a));
-  check_ok(brc_agent_read(a, name, NULL, count));
-  double *out = malloc(*count * sizeof *out);
-  check_ok(brc_agent_read(a, name, out, count));
+  for (int i = 0; i < 3; i++) {
+    check_ok(brc_agent_update(a));
+    if (rewrite) rewrite_parameters(a);
+  }
+  for (const ocl_shadow *s = a->update_exec->shadows; s; s = s->next) shadows--;
+  assert_int_equal(shadows, 0);
+  uint64_t all = 0;
+  for (int i = 0; i < NAMES; i++, all += counts[i - 1]) check_ok(brc_agent_read(a, names[i], NULL, &counts[i]));
+  double *out = malloc(all * sizeof *out), *at = out;
+  for (int i = 0; i < NAMES; at += counts[i++]) check_ok(brc_agent_read(a, names[i], at, &counts[i]));
   brc_batch_free(&b);
   brc_agent_free(a);
   brc_device_close(d);
@@ -98,26 +131,47 @@ static double *parameters_after(const char *provider, brc_precision precision, c
 
 // Against the tiled kernel, which rounds the same factors in software where they lie. A gradient's sums differ in the last bits, a factor
 // near a tie is then rounded either way, and AdamW makes the learning rate (3e-4) of what is noise: the mean square tells.
+static void compare_to_tiled(const double *got, brc_precision precision) {
+  uint64_t counts[NAMES];
+  double *want = parameters_after("tiled", precision, false, 0, counts);
+  double *fp32 = parameters_after("tiled", BRC_FP32, false, 0, counts);
+  for (uint64_t i = 0, at = 0; i < NAMES; at += counts[i++]) {
+    const double error = testing_compare(got + at, want + at, counts[i], 0).rms,
+                 effect = testing_compare(fp32 + at, want + at, counts[i], 0).rms;
+    printf("  %s, %s: %.1e from tiled, which is %.1e from fp32\n", brc_precision_names[precision], names[i],
+           error, effect);
+    assert_true(error < effect / 2);
+  }
+  free(want), free(fp32);
+}
+
 static void test_updates(void **state) {
   (void)state;
-  brc_agent_config c = {.seed = 1};
-  brc_option_set set = {.tables = {{brc_agent_options, brc_agent_option_count, &c, ""}}, .count = 1};
-  brc_options_default(&set);
-  c.tasks = 2, c.obs_dim = 7, c.action_dim = 3, c.width = 40, c.actor_width = 24, c.batch = 48;
-  static const char *const names[] = {"critic/block0/dense1/kernel", "critic/output/kernel",
-                                      "actor/input/kernel"};
-  for (int p = BRC_TF32; p < BRC_PRECISION_COUNT; p++)
-    for (size_t i = 0; i < BRC_COUNT(names); i++) {
-      uint64_t n;
-      double *want = parameters_after("tiled", (brc_precision)p, &c, names[i], &n);
-      double *got = parameters_after("mma", (brc_precision)p, &c, names[i], &n);
-      double *fp32 = parameters_after("tiled", BRC_FP32, &c, names[i], &n);
-      const double error = testing_compare(got, want, n, 0).rms, effect = testing_compare(fp32, want, n, 0).rms;
-      printf("  %s, %s: %.1e from tiled, which is %.1e from fp32\n", brc_precision_names[p], names[i], error,
-             effect);
-      assert_true(error < effect / 2);
-      free(want), free(got), free(fp32);
-    }
+  uint64_t counts[NAMES];
+  for (int p = BRC_TF32; p < BRC_PRECISION_COUNT; p++) {
+    double *got = parameters_after("mma", (brc_precision)p, false, 0, counts);
+    compare_to_tiled(got, (brc_precision)p);
+    free(got);
+  }
+}
+
+// In the GPUs' form AdamW writes the copies of its parameters itself: bit for bit those that are made anew before an update because the
+// host has written to the parameters.
+static void test_shadows(void **state) {
+  (void)state;
+  enum { SHADOWS = 3 /* critic, target, actor */ };
+  uint64_t counts[NAMES], all = 0;
+  setenv("BRC_OPENCL_CLASS", "gpu", 1);
+  for (int p = BRC_BF16; p < BRC_PRECISION_COUNT; p++) {
+    double *got = parameters_after("mma", (brc_precision)p, false, SHADOWS, counts);
+    double *anew = parameters_after("mma", (brc_precision)p, true, SHADOWS, counts);
+    for (int i = 0; i < NAMES; i++) all += counts[i];
+    assert_memory_equal(got, anew, all * sizeof *got);
+    compare_to_tiled(got, (brc_precision)p);
+    free(got), free(anew);
+    all = 0;
+  }
+  unsetenv("BRC_OPENCL_CLASS");
 }
 
 int main(void) {
@@ -131,7 +185,8 @@ int main(void) {
   }
   setenv("BRC_EMULATE_MMA", "1", 1);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_trust), cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_shapes), cmocka_unit_test(test_updates)};
+                                     cmocka_unit_test(test_shapes), cmocka_unit_test(test_updates),
+                                     cmocka_unit_test(test_shadows)};
   return testing_finish(cmocka_run_group_tests_name("mma", tests, NULL, NULL));
 }
 #else

@@ -5,7 +5,8 @@
 // the device's note, and the others go on.
 //
 // tf32 reads float32 where it lies. For bf16 and fp16 a factor is copied first, rounded; the copy serves every product until something
-// writes what it was made of (a weight's from one optimiser step to the next), then its memory serves another.
+// writes what it was made of, then its memory serves another. Parameters have copies that last (shadows): the AdamW that steps them writes
+// these too, so that no update makes them anew.
 //
 // BRC_EMULATE_MMA, for tests, runs all of it on devices without matrix units: "1" (NVIDIA's) or the name of another unit; "wrong": NVIDIA's,
 // with products that are to be refused.
@@ -147,7 +148,14 @@ void ocl_mma_free(brc_exec *x) {
     ocl_buffer_destroy(&r->buffer);
     free(r);
   }
+  for (ocl_shadow *s = x->shadows, *next; s; s = next) {
+    next = s->next;
+    if (s->fill.kernel) ocl.clReleaseKernel(s->fill.kernel);
+    ocl_buffer_destroy(&s->buffer);
+    free(s);
+  }
   x->rooms = NULL;
+  x->shadows = NULL;
 }
 
 static factor factor_of(const brc_op *op, int which) {
@@ -269,9 +277,77 @@ static brc_status copy_get(brc_exec *x, const brc_op *op, const factor *f, const
   return ocl_call_add(x, op, &c);
 }
 
-// What the kernel reads: the factor where it lies, if it is float32 whose rows start on 16 bytes, or a copy.
-static brc_status operand_get(brc_exec *x, const brc_op *op, int which, bool turned, const brc_tensor **out,
-                              uint32_t *ld, uint32_t *stride) {
+const ocl_shadow *ocl_mma_shadow(const brc_exec *x, const brc_storage *of) {
+  const ocl_shadow *s = x->shadows;
+  while (s && s->of != of) s = s->next;
+  return s;
+}
+
+// Does an AdamW behind `op` step all of this storage, and nothing else in the program write to it?
+static bool stepped_behind(const brc_exec *x, const brc_op *op, const brc_storage *of) {
+  bool found = false;
+  for (size_t i = 0; of && i < x->program->op_count; i++) {
+    const brc_op *writer = x->program->ops[i];
+    if (!overwrites(writer, &(brc_access){of, 0, UINT64_MAX, true, false})) continue;
+    if (writer->kind != BRC_OP_adamw || writer->index < op->index) return false;
+    const brc_tensor *t = writer->in[1]->storage == of ? writer->in[1] : writer->in[4];
+    if (t->offset || t->cols != of->elements) return false;
+    found = true;
+  }
+  return found;
+}
+
+static brc_status shadow_add(brc_exec *x, const brc_op *op, const brc_storage *of, brc_precision precision) {
+  ocl_shadow *s = calloc(1, sizeof *s);
+  if (!s) return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
+  *s = (ocl_shadow){.of = of, .precision = precision, .seen = UINT64_MAX, .next = x->shadows};
+  x->shadows = s;
+  brc_status st = ocl_buffer_create(x->device, "parameters as factors", of->elements / 2, &s->buffer);
+  if (st) return st;
+  s->storage = (brc_storage){.name = "shadow", .elements = of->elements / 2, .buffer = &s->buffer};
+  s->tensor = (brc_tensor){.name = "shadow", .storage = &s->storage};
+  // The whole storage, as rows of one slot.
+  const brc_tensor whole = {.name = "parameters", .storage = (brc_storage *)of};
+  const uint32_t slot = per_slot(precision);
+  const struct brc_gemm_params32 p = {.m = (uint32_t)(of->elements / slot),
+                                      .n = slot,
+                                      .lda = slot,
+                                      .ldb = slot,
+                                      .precision = precision,
+                                      .scale_a = 1};
+  ocl_call c = call_of(x, UNIT, "mma_cast", &p);
+  c.operands[0] = &whole;
+  c.operands[1] = &s->tensor;
+  c.operand_count = 2;
+  c.groups[0] = up(p.m, THREADS);
+  c.local = THREADS;
+  st = ocl_call_add(x, op, &c);
+  if (!st) s->fill = x->steps[--x->step_count];  // no step of the program
+  return st;
+}
+
+// Two-byte parameters that lie in a shadow as they do in their storage.
+static brc_status shadow_get(brc_exec *x, const brc_op *op, const factor *f, brc_tensor *view, bool *found) {
+  const brc_storage *of = f->tensor->storage;
+  *found = false;
+  if (x->device->class != OCL_GPU || f->turned || f->scale != 1 || (f->tensor->offset | f->ld | f->stride) % 8)
+    return BRC_OK;
+  if (!ocl_mma_shadow(x, of)) {
+    if (!stepped_behind(x, op, of) || of->elements % 8 || of->elements / 8 > UINT32_MAX) return BRC_OK;
+    const brc_status st = shadow_add(x, op, of, f->precision);
+    if (st) return st;
+  }
+  const ocl_shadow *s = ocl_mma_shadow(x, of);
+  if (s->precision != f->precision) return BRC_OK;
+  *view = s->tensor;
+  view->offset = f->tensor->offset / 2;  // counted in floats
+  *found = true;
+  return BRC_OK;
+}
+
+// What the kernel reads: the factor where it lies, if it is float32 whose rows start on 16 bytes, `view` of a shadow, or a copy.
+static brc_status operand_get(brc_exec *x, const brc_op *op, int which, bool turned, brc_tensor *view,
+                              const brc_tensor **out, uint32_t *ld, uint32_t *stride) {
   factor f = factor_of(op, which);
   f.turned = turned;
   *out = f.tensor;
@@ -279,6 +355,12 @@ static brc_status operand_get(brc_exec *x, const brc_op *op, int which, bool tur
   *stride = f.stride;
   if (!turned && f.precision == BRC_TF32 && f.tensor->offset % 4 == 0 && f.ld % 4 == 0 && f.stride % 4 == 0)
     return BRC_OK;
+  if (f.precision != BRC_TF32) {
+    bool found;
+    const brc_status st = shadow_get(x, op, &f, view, &found);
+    if (found) *out = view;
+    if (st || found) return st;
+  }
   *ld = copy_pitch(&f);
   *stride = f.members > 1 ? copy_rows(&f) * *ld : 0;
   return copy_get(x, op, &f, out);
@@ -293,11 +375,12 @@ brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   // Hopper's tf32 (gemm_nv_wgmma.cl): nn is computed with rows and columns swapped, tn takes its second factor turned.
   const bool k_major = t->family == WGMMA && p.precision == BRC_TF32, swapped = k_major && !g->ta && !g->tb;
   const brc_tensor *a, *b;
+  brc_tensor views[2];
   room *work = NULL;
   brc_status st = program_of(x->device, UNIT, (brc_precision)p.precision);
   if (!st) st = program_of(x->device, t->family, (brc_precision)p.precision);
-  if (!st) st = operand_get(x, op, 0, false, &a, &p.lda, &p.stride_a);
-  if (!st) st = operand_get(x, op, 1, k_major && g->ta, &b, &p.ldb, &p.stride_b);
+  if (!st) st = operand_get(x, op, 0, false, &views[0], &a, &p.lda, &p.stride_a);
+  if (!st) st = operand_get(x, op, 1, k_major && g->ta, &views[1], &b, &p.ldb, &p.stride_b);
   if (!st && splits > 1) st = room_get(x, op, (uint64_t)splits * p.batch * p.m * p.n, op->index, &work);
   if (st) return st;
   ocl_call c = call_of(x, t->family, t->kernels[g->tb ? 1 : g->ta ? 2 : 0], &p);

@@ -4,6 +4,7 @@
 // nothing is decided, allocated or compiled per step.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
+#include "graph/hazard.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -101,6 +102,7 @@ static brc_status cl_write(brc_device *d, brc_buffer *b, uint64_t offset, uint64
                            bool async) {
   brc_status st = check_range("write", offset, elements, b->elements);
   if (st || !elements) return st;
+  b->changes++;
   OCL_TRY(clEnqueueWriteBuffer, device_of(d)->queue, b->mem, async ? CL_FALSE : CL_TRUE, offset * 4,
           elements * 4, data, 0, NULL, NULL);
   return BRC_OK;
@@ -122,6 +124,7 @@ static brc_status cl_copy(brc_device *d, brc_buffer *dst, brc_buffer *src, uint6
   brc_status st = check_range("copy", 0, elements, dst->elements);
   if (!st) st = check_range("copy", 0, elements, src->elements);
   if (st || !elements || dst == src) return st;
+  dst->changes++;
   OCL_TRY(clEnqueueCopyBuffer, device_of(d)->queue, src->mem, dst->mem, 0, 0, elements * 4, 0, NULL, NULL);
   return BRC_OK;
 }
@@ -246,6 +249,27 @@ static brc_status add_op(brc_exec *x, const brc_op *op) {
   return st ? brc_fail_prefix(st, "op %d (%s): ", op->index, op->label) : BRC_OK;
 }
 
+static bool has(brc_buffer *const *list, size_t count, const brc_buffer *b) {
+  for (size_t i = 0; i < count; i++)
+    if (list[i] == b) return true;
+  return false;
+}
+
+static brc_status list_written(brc_exec *x) {
+  const brc_program *p = x->program;
+  x->written = calloc(p->op_count * (BRC_MAX_IN + BRC_MAX_OUT) + 1, sizeof(brc_buffer *));
+  if (!x->written) return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
+  for (size_t i = 0; i < p->op_count; i++) {
+    brc_access uses[BRC_MAX_IN + BRC_MAX_OUT];
+    const int count = brc_op_accesses(p->ops[i], uses);
+    for (int k = 0; k < count; k++) {
+      brc_buffer *b = uses[k].storage ? uses[k].storage->buffer : NULL;
+      if (b && uses[k].writes && !has(x->written, x->written_count, b)) x->written[x->written_count++] = b;
+    }
+  }
+  return BRC_OK;
+}
+
 static void cl_exec_free(brc_device *d, brc_exec *x) {
   if (!x) return;
   ocl.clFinish(device_of(d)->queue);
@@ -256,6 +280,7 @@ static void cl_exec_free(brc_device *d, brc_exec *x) {
   ocl_buffer_destroy(&x->arena);
   ocl_order_free(&x->order);
   ocl_mma_free(x);
+  free(x->written);
   free(x->steps);
   free(x->seconds);
   free(x->calls);
@@ -277,6 +302,7 @@ static brc_status cl_compile(brc_device *base, const brc_program *p, brc_exec **
   snprintf(what, sizeof what, "the activations of program '%s'", p->name);
   if (!st) st = ocl_buffer_create(d, what, p->arena_elements, &x->arena);
   for (size_t i = 0; i < p->op_count && !st; i++) st = add_op(x, p->ops[i]);
+  if (!st) st = list_written(x);
   if (!st && d->shared) st = ocl_order_make(x);
   if (!st && ocl.clFinish(d->queue) != CL_SUCCESS)
     st = brc_fail(BRC_E_DEVICE, "OpenCL: warming program '%s' failed", p->name);
@@ -405,10 +431,17 @@ static brc_status run_once(brc_exec *x) {
 
 static brc_status cl_run(brc_device *base, brc_exec *x, uint32_t times) {
   ocl_device *d = device_of(base);
+  for (ocl_shadow *s = x->shadows; s; s = s->next) {
+    if (s->seen == s->of->buffer->changes) continue;
+    brc_status st = launch(d, &s->fill, d->queue, nothing, NULL);
+    if (st) return st;
+  }
+  for (size_t i = 0; i < x->written_count; i++) x->written[i]->changes++;
   for (uint32_t i = 0; i < times; i++) {
     brc_status st = x->profiling ? run_timed(x) : run_once(x);
     if (st) return st;
   }
+  for (ocl_shadow *s = x->shadows; s; s = s->next) s->seen = s->of->buffer->changes;
   OCL_TRY(clFlush, d->queue);
   return BRC_OK;
 }

@@ -75,6 +75,8 @@ struct brc_buffer {
   cl_mem mem;
   float *host;  // NULL on other devices
   uint64_t elements;
+  uint64_t
+      changes;  // how often something has written to it: by the host, as a copy, runs of a program that does
   uint64_t *counted;  // the device's `allocated`, while this is in it
 };
 // A zero-filled buffer with slack behind it. `what` is for the message.
@@ -184,10 +186,26 @@ typedef struct ocl_order {
   cl_event *events, *list;  // one per step; of the step at hand
 } ocl_order;
 
+// What a program's AdamW keeps up to date: a copy of all parameters of a storage as factors of products (mma.c). Where others have
+// written to the storage, `fill` makes it anew before the program runs.
+typedef struct ocl_shadow {
+  const brc_storage *of;
+  brc_precision precision;
+  uint64_t seen;  // changes of the storage's buffer that are in it
+  ocl_step fill;
+  brc_storage storage;
+  brc_buffer buffer;
+  brc_tensor tensor;
+  struct ocl_shadow *next;
+} ocl_shadow;
+
 struct brc_exec {
   const brc_program *program;
   ocl_device *device;
   brc_buffer arena;
+  brc_buffer **written;  // by its ops, outside of the arena
+  size_t written_count;
+  ocl_shadow *shadows;
   ocl_step *steps;
   size_t step_count, step_cap;
   ocl_order order;
@@ -267,6 +285,8 @@ bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g);
 brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
 const char *const *ocl_mma_tiles(const ocl_device *d);
 void ocl_mma_free(brc_exec *x);
+// The shadow of a storage that an earlier product of the program reads; NULL: there is none.
+const ocl_shadow *ocl_mma_shadow(const brc_exec *x, const brc_storage *of);
 // Fill d->mma.trusted and the note for these precisions: from the cache; else by the check, or, where the device is not open,
 // info.unchecked. A refusal is no failure.
 void ocl_mma_trust(ocl_device *d, unsigned precisions);

@@ -133,8 +133,14 @@ static brc_status op_adamw(brc_exec *x, const brc_op *op) {
   const struct brc_adamw_params *p = &op->params.adamw;
   brc_op_params32 params;
   ocl_call c = call_of(op, &params);
+  for (int i = 0; i < 2; i++) {  // of the parameters, of the target
+    const brc_tensor *t = op->in[i ? 4 : 1];
+    const ocl_shadow *s = t ? ocl_mma_shadow(x, t->storage) : NULL;
+    c.operands[c.operand_count++] = s ? &s->tensor : NULL;
+    if (s) c.extra[1] = s->precision, c.name = "adamw_copies";
+  }
   c.extra[0] = op->out[0] ? op->out[0]->pitch : 0;
-  c.extra_count = 1;
+  c.extra_count = 2;
   c.groups[0] = up(p->n, p->block);
   c.local = on_cpu(x) ? 1 : OCL_ADAM_LANES;
   return ocl_call_add(x, op, &c);

@@ -161,10 +161,12 @@ static void print_profile(const cJSON *list) {
 static const char *const groups[] = {"critic", "actor", "temperature"};
 static double gb(uint64_t bytes) { return (double)bytes * 1e-9; }
 
-// bf16, fp16 on matrix units that read two-byte factors: copies of the critic's and the target's weights, at most.
+// bf16, fp16 on matrix units that read two-byte factors: copies of all weights, and of activations, at most of all at once.
 static uint64_t copies_of(const brc_agent_memory *m, brc_precision precision) {
-  const uint64_t *critic = m->groups[0].bytes;
-  return precision == BRC_BF16 || precision == BRC_FP16 ? (critic[BRC_PARAM] + critic[BRC_TARGET]) / 2 : 0;
+  if (precision != BRC_BF16 && precision != BRC_FP16) return 0;
+  return (m->groups[0].bytes[BRC_PARAM] + m->groups[0].bytes[BRC_TARGET] + m->groups[1].bytes[BRC_PARAM] +
+          m->activations) /
+         2;
 }
 
 // The plan of an agent's memory as an object.
