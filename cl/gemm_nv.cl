@@ -75,7 +75,7 @@ INLINE float mma_factor(__local const uint *regs, uint words, uint line, uint k,
 
 //------------------------ 2. Copies of factors ---------------------------------
 #if PRECISION == 1
-// turned[e][n][ldb] = x[e][m][n], 0 behind column m: as a factor lies along the other dimension. Work-group: 32 x 32 of x by 4 rows of
+// turned[e][n][ldb] = round(x[e][m][n]), 0 behind column m: as a factor lies along the other dimension. Work-group: 32 x 32 of x by 4 rows of
 // work-items; third dimension: members.
 __kernel void mma_turn(ARG(x), ARG(copy), const struct brc_gemm_params P) {
   __local float tile[32][33];
@@ -89,7 +89,7 @@ __kernel void mma_turn(ARG(x), ARG(copy), const struct brc_gemm_params P) {
     tile[i][lane] = m0 + i < P.m && n0 + lane < P.n ? x[(ulong)(m0 + i) * P.lda + n0 + lane] : 0.0f;
   barrier(CLK_LOCAL_MEM_FENCE);
   for (uint i = first; i < 32; i += 4)
-    if (n0 + i < P.n && m0 + lane < P.ldb) copy[(ulong)(n0 + i) * P.ldb + m0 + lane] = tile[lane][i];
+    if (n0 + i < P.n && m0 + lane < P.ldb) copy[(ulong)(n0 + i) * P.ldb + m0 + lane] = as_float(bits_of(tile[lane][i]));
 }
 #endif
 

@@ -3,18 +3,28 @@
 //
 // Local memory holds factors K-major or MN-major for bf16 and fp16. For tf32 it must be K-major, and there B is, always: nn is computed as
 // C' = B' A', and tn gets B turned (mma_turn); an A that is MN-major goes through registers. tf32 is rounded (ties away from zero)
-// there, or in local memory by whoever brought it.
+// there, or on the way to local memory, or was by mma_turn.
 //
 // NVIDIA's OpenCL compiler takes no sm_90a: tools/build_ptx makes cl/prebuilt/ of this file, which the driver loads as a binary. What
 // bounds a product here is the way from the second-level cache (6 to 8 TB/s on an H200, about 1 us after asking): OpenCL ends local memory at
 // 48 KiB per work-group, so tiles are small, and two work-groups share a multiprocessor to have enough on the way. Copies pass by the
 // first-level cache: through it, though two work-groups could share there, was 20 % slower.
+//
+// LARGE: tiles of 128 x 256 whose stages take 192 KiB of local memory. The driver takes what PTX says of it, past the 48 KiB that it tells
+// OpenCL; a multiprocessor then has one work-group, which keeps one step of products under way behind the one that begins.
+#define LEAD 2  // steps whose factors are on their way
+#ifdef LARGE
+#define STEP_SLOTS 8
+#define KEEP       1  // steps of products under way when the next begins
+#else
 #define STEP_SLOTS 4
-#define STAGES     3
-#define TILE_M     128
-#define THREADS    256
-#define GROUP_M    64             // rows of four warps
-#define MMA_K      (2 * PER_SLOT)  // of an instruction
+#define KEEP       0
+#endif
+#define STAGES  (LEAD + 1 + KEEP)
+#define TILE_M  128
+#define THREADS 256
+#define GROUP_M 64              // rows of four warps
+#define MMA_K   (2 * PER_SLOT)  // of an instruction
 #include "cl/gemm_nv.h"
 
 //------------------------ 1. Instructions --------------------------------------
@@ -22,23 +32,32 @@
 // Where a matrix lies in local memory (PTX ISA, "Matrix Descriptor Format"): the permutation within 128 bytes (1), 64 (2); bytes
 // from 8 rows (K-major) or 8 k (MN-major) to the next 8; bytes from 64 rows to the next 64 (MN-major).
 INLINE ulong descriptor(uint address, uint next64, uint next8, ulong permutation) {
-  return (ulong)(address >> 4 & 0x3fff) | (ulong)(next64 >> 4) << 16 | (ulong)(next8 >> 4) << 32 | permutation << 62;
+  return (ulong)(address >> 4 & 0x3fff) | (ulong)(next64 >> 4) << 16 | (ulong)(next8 >> 4) << 32 |
+         permutation << 62;
 }
 INLINE ulong factor_at(__local const uint4 *tile, uint row, uint k, const bool by_k) {
   const uint address = shared_address(tile);
-  if (by_k) return descriptor(address + (row * STEP_SLOTS + k / PER_SLOT) * 16, 16, 8 * STEP_SLOTS * 16, 2);
+  if (by_k)
+    return descriptor(address + (row * STEP_SLOTS + k / PER_SLOT) * 16, 16, 8 * STEP_SLOTS * 16,
+                      STEP_SLOTS == 8 ? 1 : 2);
   return descriptor(address + (row / 64 * STEP_K + k) * 128, STEP_K * 128, 8 * 128, 1);
 }
 // For n columns: registers of sums in a statement's text, and as its operands; its two descriptors.
-#define TEN(t)     "%" t "0,%" t "1,%" t "2,%" t "3,%" t "4,%" t "5,%" t "6,%" t "7,%" t "8,%" t "9,"
-#define D4(i)      "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-#define D16(i)     D4(i), D4(i + 4), D4(i + 8), D4(i + 12)
-#define LIST_64    TEN("") TEN("1") TEN("2") "%30,%31"
-#define LIST_128   TEN("") TEN("1") TEN("2") TEN("3") TEN("4") TEN("5") "%60,%61,%62,%63"
-#define SUMS_64    D16(0), D16(16)
-#define SUMS_128   SUMS_64, D16(32), D16(48)
-#define FROM_64    "%32,%33"
-#define FROM_128   "%64,%65"
+#define TEN(t)   "%" t "0,%" t "1,%" t "2,%" t "3,%" t "4,%" t "5,%" t "6,%" t "7,%" t "8,%" t "9,"
+#define D4(i)    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define D16(i)   D4(i), D4(i + 4), D4(i + 8), D4(i + 12)
+#define LIST_64  TEN("") TEN("1") TEN("2") "%30,%31"
+#define LIST_128 TEN("") TEN("1") TEN("2") TEN("3") TEN("4") TEN("5") "%60,%61,%62,%63"
+#define LIST_256                                                                             \
+  TEN("")                                                                                    \
+  TEN("1") TEN("2") TEN("3") TEN("4") TEN("5") TEN("6") TEN("7") TEN("8") TEN("9") TEN("10") \
+      TEN("11") "%120,%121,%122,%123,%124,%125,%126,%127"
+#define SUMS_64  D16(0), D16(16)
+#define SUMS_128 SUMS_64, D16(32), D16(48)
+#define SUMS_256 SUMS_128, D16(64), D16(80), D16(96), D16(112)
+#define FROM_64  "%32,%33"
+#define FROM_128 "%64,%65"
+#define FROM_256 "%128,%129"
 #if PRECISION == 1
 #define TYPES "k8.f32.tf32.tf32"
 #elif PRECISION == 2
@@ -46,19 +65,23 @@ INLINE ulong factor_at(__local const uint4 *tile, uint row, uint k, const bool b
 #else
 #define TYPES "k16.f32.f16.f16"
 #endif
-#define WGMMA(n, major)                                                                                           \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n TYPES " {" LIST_##n "}," FROM_##n ",1,1,1" major ";" : SUMS_##n \
+#define WGMMA(n, major)                                                                                    \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n TYPES " {" LIST_##n "}," FROM_##n ",1,1,1" major ";" \
+               : SUMS_##n                                                                                  \
                : "l"(a), "l"(b))
 // The last two: is the factor MN-major? tf32 has none that is.
 #if PRECISION == 1
 #define WGMMA_AS(n, ta, tb) WGMMA(n, "")
 // Four registers of A instead of its descriptor.
-#define OF_64    "{%32,%33,%34,%35},%36"
-#define OF_128   "{%64,%65,%66,%67},%68"
-#define WGMMA_OF(n)                                                                                               \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n TYPES " {" LIST_##n "}," OF_##n ",1,1,1;" : SUMS_##n            \
+#define OF_64  "{%32,%33,%34,%35},%36"
+#define OF_128 "{%64,%65,%66,%67},%68"
+#define OF_256 "{%128,%129,%130,%131},%132"
+#define WGMMA_OF(n)                                                                             \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n TYPES " {" LIST_##n "}," OF_##n ",1,1,1;" \
+               : SUMS_##n                                                                       \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
 INLINE void multiply_of_128(float *d, const uint *a, ulong b) { WGMMA_OF(128); }
+INLINE void multiply_of_256(float *d, const uint *a, ulong b) { WGMMA_OF(256); }
 INLINE void multiply_of_64(float *d, const uint *a, ulong b) { WGMMA_OF(64); }
 // Row lane / 4 + 8 (r % 2) and k lane % 4 + 4 (r / 2) of a warp's 16 rows, k from k0 on.
 INLINE void load_fragment(uint *a, __local const uint4 *tile, uint row0, uint k0) {
@@ -80,9 +103,11 @@ INLINE void load_fragment(uint *a, __local const uint4 *tile, uint row0, uint k0
 #endif
 // Columns [0, n) of 64 rows: the sum of column 8 j + lane % 4 * 2 + c of row warp % 4 * 16 + lane / 4 + 8 r in d[4 j + 2 r + c].
 INLINE void multiply_128(float *d, ulong a, ulong b, const bool ta, const bool tb) { WGMMA_AS(128, ta, tb); }
+INLINE void multiply_256(float *d, ulong a, ulong b, const bool ta, const bool tb) { WGMMA_AS(256, ta, tb); }
 INLINE void multiply_64(float *d, ulong a, ulong b, const bool ta, const bool tb) { WGMMA_AS(64, ta, tb); }
 // Sums are not looked at before this.
 INLINE void settle_128(float *d) { asm volatile("" : SUMS_128); }
+INLINE void settle_256(float *d) { asm volatile("" : SUMS_256); }
 INLINE void settle_64(float *d) { asm volatile("" : SUMS_64); }
 // What this work-item brought to local memory is seen by the tensor cores behind the next barrier.
 INLINE void show(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -96,6 +121,7 @@ INLINE void show(void) {}
 #define finish(left)
 #define settle_128(d)
 #define settle_64(d)
+#define settle_256(d)
 #if PRECISION == 1
 #define ROUND_A to_tf32
 #else
@@ -116,58 +142,100 @@ INLINE uint3 tile_here(void) {
 }
 
 //------------------------ 3. Factors on their way ------------------------------
-// A work-item brings the same slots of an operand's stage every step; rows behind the edge are copies of others, as what comes of
-// them is not stored; k behind the end is 0.
-#define MOST_SLOTS 2
+// A work-item brings the same slots of an operand's stage every step, LINES rows (or k) apart. Behind the edges all is 0.
+#define EACH(size)          (STEP_SLOTS * (size) / THREADS)
+#define MOST_SLOTS          EACH(256)
+#define PER_ROW(size)       (by_k ? (uint)STEP_SLOTS : (size) / PER_SLOT)
+#define LINES(size)         (THREADS / PER_ROW(size))
+#define SLOT_AT(s, u, size) ((s)->slot + (u)*LINES(size) * (by_k ? STEP_SLOTS : 8))
 typedef struct source {
-  __global const element *at[MOST_SLOTS];
-  uint slot[MOST_SLOTS], k[MOST_SLOTS];  // where to, and k within the step
+  __global const element *at;
+  uint slot, k, count;  // where to, k within the step, slots that are inside
 } source;
 
-INLINE void source_of(source *s, __global const element *from, uint row0, uint rows, uint k0, uint ld, const uint size,
-                      const bool by_k) {
-  UNROLL for (uint u = 0; u < size / 64; u++) {
-    const uint i = (uint)get_local_id(0) + THREADS * u, per_row = by_k ? STEP_SLOTS : size / PER_SLOT;
-    const uint line = i / per_row, chunk = i % per_row;
-    const uint row = by_k ? min(row0 + line, rows - 1) : min(row0 + chunk * PER_SLOT, (rows - 1) & ~(uint)(PER_SLOT - 1));
-    s->k[u] = by_k ? chunk * PER_SLOT : line;
-    s->slot[u] = by_k ? slot_by_k(line, chunk) : slot_along(line, chunk);
-    s->at[u] = from + (by_k ? (ulong)row * ld + k0 + s->k[u] : (ulong)(k0 + line) * ld + row);
-  }
+INLINE void source_of(source *s, __global const element *from, uint row0, uint rows, uint k0, uint ld,
+                      const uint size, const bool by_k) {
+  const uint i = (uint)get_local_id(0), line = i / PER_ROW(size), chunk = i % PER_ROW(size);
+  const uint row = row0 + (by_k ? line : chunk * PER_SLOT);
+  s->k = by_k ? chunk * PER_SLOT : line;
+  s->slot = by_k ? slot_by_k(line, chunk) : slot_along(line, chunk);
+  s->count = row >= rows ? 0 : by_k ? (rows - row + LINES(size) - 1) / LINES(size) : EACH(size);
+  s->at = from + (by_k ? (ulong)row * ld + k0 + s->k : (ulong)(k0 + line) * ld + row);
 }
-INLINE void bring(copies *q, __local uint4 *to, source *s, uint left, uint ld, const uint size, const bool by_k) {
-  UNROLL for (uint u = 0; u < size / 64; u++) {
-    if (left >= STEP_K) {
-      copy_in(q, to + s->slot[u], s->at[u], 16);
-    } else {
-      const uint n = s->k[u] < left ? (by_k ? min(left - s->k[u], (uint)PER_SLOT) : PER_SLOT) : 0;
-      copy_in(q, to + s->slot[u], s->at[u], n * (uint)sizeof(element));
+INLINE void bring(copies *q, __local uint4 *to, source *s, __global const element *from, uint left, uint ld,
+                  const uint size, const bool by_k) {
+  if (left >= STEP_K && s->count >= EACH(size)) {
+    UNROLL for (uint u = 0; u < EACH(size); u++)
+        copy_in(q, to + SLOT_AT(s, u, size), s->at + (ulong)(u * LINES(size)) * ld, 16);
+  } else {
+    UNROLL for (uint u = 0; u < EACH(size); u++) {
+      const uint k = s->k + (by_k ? 0 : u * LINES(size));
+      const uint n = k < left && u < s->count ? (by_k ? min(left - k, (uint)PER_SLOT) : PER_SLOT) : 0;
+      copy_in(q, to + SLOT_AT(s, u, size), n ? s->at + (ulong)(u * LINES(size)) * ld : from,
+              n * (uint)sizeof(element));
     }
-    s->at[u] += by_k ? STEP_K : (ulong)STEP_K * ld;
   }
+  s->at += by_k ? STEP_K : (ulong)STEP_K * ld;
 }
 
 #if PRECISION == 1
-// What this work-item brought has arrived: round it where it lies.
-INLINE void round_own(__local uint4 *tile, const source *s, const uint size) {
-  UNROLL for (uint u = 0; u < size / 64; u++) {
-    const uint4 x = tile[s->slot[u]];
-    tile[s->slot[u]] = (uint4)(to_tf32(x.x), to_tf32(x.y), to_tf32(x.z), to_tf32(x.w));
+// An operand of tf32 that the tensor cores read from local memory is rounded on its way there: a work-item loads its slots of a step
+// while the one before is multiplied, and puts them behind it. (Rounded where it lies, it would cost local memory's bandwidth twice.)
+INLINE uint4 slot_of(__global const element *from) {
+#ifdef MMA_EMULATED
+  return *(__global const uint4 *)from;
+#else
+  uint4 x;
+  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "l"(from)
+               : "memory");
+  return x;
+#endif
+}
+INLINE void hold(uint4 *held, source *s, uint left, uint ld, const uint size) {
+  const bool by_k = true;
+  UNROLL for (uint u = 0; u < EACH(size); u++) {
+    held[u] = (uint4)(0);
+    if (s->k < left && u < s->count) held[u] = slot_of(s->at + (ulong)(u * LINES(size)) * ld);
+  }
+  s->at += STEP_K;
+}
+INLINE void put(__local uint4 *to, const uint4 *held, const source *s, uint left, const uint size) {
+  const bool by_k = true;
+  UNROLL for (uint u = 0; u < EACH(size); u++) {
+    const uint4 x = held[u];
+    uint4 y = (uint4)(to_tf32(x.x), to_tf32(x.y), to_tf32(x.z), to_tf32(x.w));
+    if (left < STEP_K) {  // behind the end lies anything
+      y.y = s->k + 1 < left ? y.y : 0;
+      y.z = s->k + 2 < left ? y.z : 0;
+      y.w = s->k + 3 < left ? y.w : 0;
+    }
+    to[SLOT_AT(s, u, size)] = y;
   }
 }
 #endif
 
 //------------------------ 4. Products ------------------------------------------
-#define TILE_N       128
-#define MULTIPLY     multiply_128
-#define MULTIPLY_OF  multiply_of_128
-#define SETTLE       settle_128
-#define NAME(x)      x##_128x128
+#ifdef LARGE
+#define TILE_N      256
+#define MULTIPLY    multiply_256
+#define MULTIPLY_OF multiply_of_256
+#define SETTLE      settle_256
+#define NAME(x)     x##_128x256
+#include "cl/gemm_nv_wgmma_tile.h"
+#else
+#define TILE_N      128
+#define MULTIPLY    multiply_128
+#define MULTIPLY_OF multiply_of_128
+#define SETTLE      settle_128
+#define NAME(x)     x##_128x128
 #include "cl/gemm_nv_wgmma_tile.h"
 
-#define TILE_N       64
-#define MULTIPLY     multiply_64
-#define MULTIPLY_OF  multiply_of_64
-#define SETTLE       settle_64
-#define NAME(x)      x##_128x64
+#define TILE_N      64
+#define MULTIPLY    multiply_64
+#define MULTIPLY_OF multiply_of_64
+#define SETTLE      settle_64
+#define NAME(x)     x##_128x64
 #include "cl/gemm_nv_wgmma_tile.h"
+#endif

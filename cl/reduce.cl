@@ -1,8 +1,8 @@
 // Sums over rows and over members, all in a fixed order.
 #include "cl/common.h"
 
-// A strip of columns summed over rows. CPUs: one work-item, 16 columns, four rows side by side. GPUs: a work-group of 32
-// columns times 8 slices of rows (r mod 8), added slice by slice; its first 32 work-items hold the result.
+// A strip of columns summed over rows. CPUs: one work-item, 16 columns, four rows side by side. GPUs: a work-group of 8
+// columns times 32 slices of rows (r mod 32), added four and then eight slices at a time; its first 8 work-items hold the result.
 // Loops are unrolled so that several loads are on their way.
 #if BRC_VEC == 16
 #define STRIP_COLS 16
@@ -10,7 +10,7 @@
   __local float *scratch = 0; \
   const uint c = (uint)get_group_id(0) * 16
 #define STRIP_OWNER true
-#define LEFT(cols)  ((cols) - c)  // columns that this work-item may write, from c on
+#define LEFT(cols)  ((cols)-c)  // columns that this work-item may write, from c on
 static inline vf strip_sum(__global const float *x, uint rows, ulong pitch, uint left, __local float *scratch) {
   vf a = 0.0f, b = 0.0f, d = 0.0f, e = 0.0f;
   uint r = 0;
@@ -24,8 +24,8 @@ static inline vf strip_sum(__global const float *x, uint rows, ulong pitch, uint
   return (a + b) + (d + e);
 }
 #else
-#define STRIP_COLS 32
-#define SLICES     8
+#define STRIP_COLS 8
+#define SLICES     32
 #define STRIP                                 \
   __local float scratch[STRIP_COLS * SLICES]; \
   const uint c = (uint)get_group_id(0) * STRIP_COLS + (uint)get_local_id(0) % STRIP_COLS
@@ -36,16 +36,21 @@ static inline float slices_sum(float own, __local float *scratch) {
   barrier(CLK_LOCAL_MEM_FENCE);
   scratch[lane] = own;
   barrier(CLK_LOCAL_MEM_FENCE);
-  float sum = 0.0f;
+  if (lane < 8 * STRIP_COLS) {
+    for (uint s = 1; s < 4; s++) own += scratch[lane + 8 * s * STRIP_COLS];
+    scratch[lane] = own;
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
   if (lane < STRIP_COLS)
-    for (uint s = 0; s < SLICES; s++) sum += scratch[lane + s * STRIP_COLS];
-  return sum;
+    for (uint s = 1; s < 8; s++) own += scratch[lane + s * STRIP_COLS];
+  return own;
 }
 static inline float strip_sum(__global const float *x, uint rows, ulong pitch, uint left,
                               __local float *scratch) {
   float own = 0.0f;
   if (left > 0)
-    _Pragma("unroll 8") for (uint r = (uint)get_local_id(0) / STRIP_COLS; r < rows; r += SLICES) own += x[r * pitch];
+    _Pragma("unroll 8") for (uint r = (uint)get_local_id(0) / STRIP_COLS; r < rows; r += SLICES) own +=
+        x[r * pitch];
   return slices_sum(own, scratch);
 }
 #endif
@@ -102,8 +107,8 @@ __kernel void segment_sum(ARG(x), ARG_INT(task), ARG(out), const struct brc_segm
   const uint t = (uint)get_group_id(1);
   float own = 0.0f;
   if (c < P.cols)
-    _Pragma("unroll 8") for (uint r = (uint)get_local_id(0) / STRIP_COLS; r < P.rows; r += SLICES)
-      own += task[r] == (int)t ? x[(ulong)r * P.pitch + c] : 0.0f;
+    _Pragma("unroll 8") for (uint r = (uint)get_local_id(0) / STRIP_COLS; r < P.rows; r += SLICES) own +=
+        task[r] == (int)t ? x[(ulong)r * P.pitch + c] : 0.0f;
   own = slices_sum(own, scratch);
   if (STRIP_OWNER && c < P.cols) out[(ulong)t * P.pitch_out + c] = own;
 }

@@ -36,7 +36,7 @@ static brc_status strips(brc_exec *x, const brc_op *op, uint32_t cols, size_t gr
                          uint32_t extra) {
   brc_op_params32 params;
   ocl_call c = call_of(op, &params);
-  c.groups[0] = up(cols, on_cpu(x) ? 16 : 32);
+  c.groups[0] = up(cols, on_cpu(x) ? 16 : 8);
   c.groups[1] = groups1;
   c.groups[2] = groups2;
   c.local = on_cpu(x) ? 1 : OCL_STRIP_LANES;
