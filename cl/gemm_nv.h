@@ -12,6 +12,7 @@
 //------------------------ 1. Copies to local memory ----------------------------
 #ifndef MMA_EMULATED
 #define UNROLL _Pragma("unroll")
+#define ONCE   _Pragma("unroll 1")
 typedef struct copies {
   uint none;
 } copies;
@@ -36,24 +37,25 @@ INLINE uint to_tf32(uint x) {
 
 #else
 #define UNROLL
+#define ONCE
 typedef struct copies {
-  __local ushort *to[4][16];
-  __global const ushort *from[4][16];
-  uint bytes[4][16], count[4], newest, done;
+  __local ushort *to[8][16];
+  __global const ushort *from[8][16];
+  uint bytes[8][16], count[8], newest, done;
 } copies;
 #define NO_COPIES \
   { .newest = 0 }
 INLINE void copy_in(copies *q, __local uint4 *to, __global const element *from, uint bytes) {
-  const uint g = q->newest % 4, i = q->count[g]++;
+  const uint g = q->newest % 8, i = q->count[g]++;
   q->to[g][i] = (__local ushort *)to;
   q->from[g][i] = (__global const ushort *)from;
   q->bytes[g][i] = bytes;
   *to = (uint4)(0xffffffff);  // NaN
 }
-INLINE void copy_commit(copies *q) { q->count[++q->newest % 4] = 0; }
+INLINE void copy_commit(copies *q) { q->count[++q->newest % 8] = 0; }
 INLINE void copy_wait(copies *q, uint left) {
   for (; q->newest - q->done > left; q->done++)
-    for (uint g = q->done % 4, i = 0; i < q->count[g]; i++)
+    for (uint g = q->done % 8, i = 0; i < q->count[g]; i++)
       for (uint j = 0; j < 8; j++) q->to[g][i][j] = 2 * j < q->bytes[g][i] ? q->from[g][i][j] : (ushort)0;
 }
 

@@ -2,44 +2,32 @@
 // local memory, while the next stages are on their way. Emulated in one piece per step.
 //
 // Local memory holds factors K-major or MN-major for bf16 and fp16. For tf32 it must be K-major, and there B is, always: nn is computed as
-// C' = B' A', and tn gets B turned (mma_turn); an A that is MN-major goes through registers. tf32 is rounded (ties away from zero)
-// there, or on the way to local memory, or was by mma_turn.
+// C' = B' A', and tn gets B turned (mma_turn). A goes through registers, where it is rounded (ties away from zero); B is rounded where it
+// lies, by those who brought it, or was by mma_turn.
 //
-// NVIDIA's OpenCL compiler takes no sm_90a: tools/build_ptx makes cl/prebuilt/ of this file, which the driver loads as a binary. What
-// bounds a product here is the way from the second-level cache (6 to 8 TB/s on an H200, about 1 us after asking): OpenCL ends local memory at
-// 48 KiB per work-group, so tiles are small, and two work-groups share a multiprocessor to have enough on the way. Copies pass by the
-// first-level cache: through it, though two work-groups could share there, was 20 % slower.
-//
-// LARGE: tiles of 128 x 256 whose stages take 192 KiB of local memory. The driver takes what PTX says of it, past the 48 KiB that it tells
-// OpenCL; a multiprocessor then has one work-group, which keeps one step of products under way behind the one that begins.
-#define LEAD 2  // steps whose factors are on their way
-#ifdef LARGE
+// NVIDIA's OpenCL compiler takes no sm_90a: tools/build_ptx makes cl/prebuilt/ of this file, which the driver loads as a binary. Its
+// stages take 192 KiB of local memory: the driver takes what PTX says of it, past the 48 KiB that it tells OpenCL, and a multiprocessor has
+// one work-group. What bounds large products is the way from the second-level cache (6 to 8 TB/s), so tiles are as large as registers
+// allow; what bounds small ones is its latency (about 1 us), so there are as many stages as fit. Copies pass by the first-level cache: through
+// it was 20 % slower.
 #define STEP_SLOTS 8
-#define KEEP       1  // steps of products under way when the next begins
-#else
-#define STEP_SLOTS 4
-#define KEEP       0
-#endif
-#define STAGES  (LEAD + 1 + KEEP)
-#define TILE_M  128
-#define THREADS 256
-#define GROUP_M 64              // rows of four warps
-#define MMA_K   (2 * PER_SLOT)  // of an instruction
+#define TILE_M     128
+#define THREADS    256
+#define GROUP_M    64                        // rows of four warps
+#define MMA_K      (2 * PER_SLOT)            // of an instruction
+#define SETS       (PRECISION == 1 ? 2 : 1)  // of A's fragments
 #include "cl/gemm_nv.h"
 
 //------------------------ 1. Instructions --------------------------------------
 #ifndef MMA_EMULATED
-// Where a matrix lies in local memory (PTX ISA, "Matrix Descriptor Format"): the permutation within 128 bytes (1), 64 (2); bytes
-// from 8 rows (K-major) or 8 k (MN-major) to the next 8; bytes from 64 rows to the next 64 (MN-major).
+// Where a matrix lies in local memory (PTX ISA, "Matrix Descriptor Format"): the permutation within 128 bytes (1); bytes from 8 rows (K-major) or 8 k (MN-major) to the next 8; bytes from 64 rows to the next 64 (MN-major).
 INLINE ulong descriptor(uint address, uint next64, uint next8, ulong permutation) {
   return (ulong)(address >> 4 & 0x3fff) | (ulong)(next64 >> 4) << 16 | (ulong)(next8 >> 4) << 32 |
          permutation << 62;
 }
 INLINE ulong factor_at(__local const uint4 *tile, uint row, uint k, const bool by_k) {
   const uint address = shared_address(tile);
-  if (by_k)
-    return descriptor(address + (row * STEP_SLOTS + k / PER_SLOT) * 16, 16, 8 * STEP_SLOTS * 16,
-                      STEP_SLOTS == 8 ? 1 : 2);
+  if (by_k) return descriptor(address + (row * STEP_SLOTS + k / PER_SLOT) * 16, 16, 8 * STEP_SLOTS * 16, 1);
   return descriptor(address + (row / 64 * STEP_K + k) * 128, STEP_K * 128, 8 * 128, 1);
 }
 // For n columns: registers of sums in a statement's text, and as its operands; its two descriptors.
@@ -48,9 +36,11 @@ INLINE ulong factor_at(__local const uint4 *tile, uint row, uint k, const bool b
 #define D16(i)   D4(i), D4(i + 4), D4(i + 8), D4(i + 12)
 #define LIST_64  TEN("") TEN("1") TEN("2") "%30,%31"
 #define LIST_128 TEN("") TEN("1") TEN("2") TEN("3") TEN("4") TEN("5") "%60,%61,%62,%63"
-#define LIST_256                                                                             \
-  TEN("")                                                                                    \
-  TEN("1") TEN("2") TEN("3") TEN("4") TEN("5") TEN("6") TEN("7") TEN("8") TEN("9") TEN("10") \
+#define LIST_256                                                           \
+  TEN("")                                                                  \
+  TEN("1")                                                                 \
+  TEN("2")                                                                 \
+  TEN("3") TEN("4") TEN("5") TEN("6") TEN("7") TEN("8") TEN("9") TEN("10") \
       TEN("11") "%120,%121,%122,%123,%124,%125,%126,%127"
 #define SUMS_64  D16(0), D16(16)
 #define SUMS_128 SUMS_64, D16(32), D16(48)
@@ -84,12 +74,13 @@ INLINE void multiply_of_128(float *d, const uint *a, ulong b) { WGMMA_OF(128); }
 INLINE void multiply_of_256(float *d, const uint *a, ulong b) { WGMMA_OF(256); }
 INLINE void multiply_of_64(float *d, const uint *a, ulong b) { WGMMA_OF(64); }
 // Row lane / 4 + 8 (r % 2) and k lane % 4 + 4 (r / 2) of a warp's 16 rows, k from k0 on.
-INLINE void load_fragment(uint *a, __local const uint4 *tile, uint row0, uint k0) {
+INLINE void load_fragment(uint *a, __local const uint4 *tile, uint row0, uint k0, const bool by_k) {
   __local const uint *words = (__local const uint *)tile;
   const uint lane = (uint)get_local_id(0) % 32;
   UNROLL for (uint r = 0; r < 4; r++) {
-    const uint row = row0 + lane / 4 + r % 2 * 8;
-    a[r] = to_tf32(words[slot_along(k0 + lane % 4 + r / 2 * 4, row / 4) * 4 + row % 4]);
+    const uint row = row0 + lane / 4 + r % 2 * 8, k = k0 + r / 2 * 4;
+    a[r] = to_tf32(by_k ? words[slot_by_k(row, k / 4) * 4 + lane % 4]
+                        : words[slot_along(k + lane % 4, row / 4) * 4 + row % 4]);
   }
 }
 #else
@@ -144,7 +135,6 @@ INLINE uint3 tile_here(void) {
 //------------------------ 3. Factors on their way ------------------------------
 // A work-item brings the same slots of an operand's stage every step, LINES rows (or k) apart. Behind the edges all is 0.
 #define EACH(size)          (STEP_SLOTS * (size) / THREADS)
-#define MOST_SLOTS          EACH(256)
 #define PER_ROW(size)       (by_k ? (uint)STEP_SLOTS : (size) / PER_SLOT)
 #define LINES(size)         (THREADS / PER_ROW(size))
 #define SLOT_AT(s, u, size) ((s)->slot + (u)*LINES(size) * (by_k ? STEP_SLOTS : 8))
@@ -179,53 +169,30 @@ INLINE void bring(copies *q, __local uint4 *to, source *s, __global const elemen
 }
 
 #if PRECISION == 1
-// An operand of tf32 that the tensor cores read from local memory is rounded on its way there: a work-item loads its slots of a step
-// while the one before is multiplied, and puts them behind it. (Rounded where it lies, it would cost local memory's bandwidth twice.)
-INLINE uint4 slot_of(__global const element *from) {
-#ifdef MMA_EMULATED
-  return *(__global const uint4 *)from;
-#else
-  uint4 x;
-  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-               : "l"(from)
-               : "memory");
-  return x;
-#endif
-}
-INLINE void hold(uint4 *held, source *s, uint left, uint ld, const uint size) {
+// What this work-item brought of a K-major stage, once it is there.
+INLINE void round_own(__local uint4 *stage, const source *s, const uint size) {
   const bool by_k = true;
   UNROLL for (uint u = 0; u < EACH(size); u++) {
-    held[u] = (uint4)(0);
-    if (s->k < left && u < s->count) held[u] = slot_of(s->at + (ulong)(u * LINES(size)) * ld);
-  }
-  s->at += STEP_K;
-}
-INLINE void put(__local uint4 *to, const uint4 *held, const source *s, uint left, const uint size) {
-  const bool by_k = true;
-  UNROLL for (uint u = 0; u < EACH(size); u++) {
-    const uint4 x = held[u];
-    uint4 y = (uint4)(to_tf32(x.x), to_tf32(x.y), to_tf32(x.z), to_tf32(x.w));
-    if (left < STEP_K) {  // behind the end lies anything
-      y.y = s->k + 1 < left ? y.y : 0;
-      y.z = s->k + 2 < left ? y.z : 0;
-      y.w = s->k + 3 < left ? y.w : 0;
-    }
-    to[SLOT_AT(s, u, size)] = y;
+    const uint4 x = stage[SLOT_AT(s, u, size)];
+    stage[SLOT_AT(s, u, size)] = (uint4)(to_tf32(x.x), to_tf32(x.y), to_tf32(x.z), to_tf32(x.w));
   }
 }
 #endif
 
 //------------------------ 4. Products ------------------------------------------
-#ifdef LARGE
+// STAGES: what fits 192 KiB; AHEAD, STAGES - 3, as a number for PTX.
 #define TILE_N      256
+#define STAGES      4
+#define AHEAD       1
 #define MULTIPLY    multiply_256
 #define MULTIPLY_OF multiply_of_256
 #define SETTLE      settle_256
 #define NAME(x)     x##_128x256
 #include "cl/gemm_nv_wgmma_tile.h"
-#else
+
 #define TILE_N      128
+#define STAGES      6
+#define AHEAD       3
 #define MULTIPLY    multiply_128
 #define MULTIPLY_OF multiply_of_128
 #define SETTLE      settle_128
@@ -233,9 +200,10 @@ INLINE void put(__local uint4 *to, const uint4 *held, const source *s, uint left
 #include "cl/gemm_nv_wgmma_tile.h"
 
 #define TILE_N      64
+#define STAGES      8
+#define AHEAD       5
 #define MULTIPLY    multiply_64
 #define MULTIPLY_OF multiply_of_64
 #define SETTLE      settle_64
 #define NAME(x)     x##_128x64
 #include "cl/gemm_nv_wgmma_tile.h"
-#endif

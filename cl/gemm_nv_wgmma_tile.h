@@ -1,16 +1,20 @@
 // One tile of gemm_nv_wgmma.cl, included once per size: kernels NAME(wgmma_nn), _nt, _tn.
 //
 // A work-group owns TILE_M x TILE_N of C (of C' for nn in tf32), two times four warps each 64 rows of it. Third dimension: parts of k
-// (`split_k` each, a multiple of STEP_K), and in each the members. One barrier per step: behind it everybody's share of this step is there, and
-// nobody reads the stage any more that is filled next.
+// (`split_k` each, a multiple of STEP_K), and in each the members.
+//
+// Step s is multiplied while the stages behind it arrive; meanwhile step s + 1 is made ready and begins before s has ended. One barrier
+// per step: behind it all of step s + 1 is there, and step s - 1, whose stage is filled next, has ended for everybody.
 #define SLOTS (STEP_SLOTS * (TILE_M + TILE_N))
+#define LEAD  (STAGES - 1)  // steps that are on their way or multiplied
 
-// Emulated, a step is multiplied as late as it may be on the device, when the stages that are filled meanwhile have been.
 #define TILE_OF(s) (tiles + (s) % STAGES * SLOTS)
 #ifdef MMA_EMULATED
-#define MULTIPLY_STEP(s)
+// A step is multiplied as late as it may be on the device.
+#define MULTIPLY_STEP(s, h)
 #define MULTIPLY_LATE(s) \
   if ((int)(s) >= 0) NAME(step)(sum, TILE_OF(s), ta, tb)
+#define TAKE_A(s, h)
 INLINE void NAME(step)(float *sum, __local const uint4 *tile, const bool ta, const bool tb) {
   const uint id = (uint)get_local_id(0), lane = id % 32, warp = id / 32;
   for (uint r = 0; r < 2; r++)
@@ -23,25 +27,28 @@ INLINE void NAME(step)(float *sum, __local const uint4 *tile, const bool ta, con
       }
     }
 }
-#else
-#define MULTIPLY_STEP(s) NAME(step)(sum, TILE_OF(s), ta, tb)
+#elif PRECISION == 1
+// A's fragments of one step are read while the step before is multiplied with others.
+#define MULTIPLY_STEP(s, h) NAME(step)(sum, taken[h], TILE_OF(s))
 #define MULTIPLY_LATE(s)
-INLINE void NAME(step)(float *sum, __local const uint4 *tile, const bool ta, const bool tb) {
-  const uint id = (uint)get_local_id(0), group = id / 128;
-  __local const uint4 *b = tile + STEP_SLOTS * TILE_M;
-#if PRECISION == 1
-  if (ta) {
-    uint a[STEP_K / MMA_K][4];
-    UNROLL for (uint k = 0; k < STEP_K; k += MMA_K) load_fragment(a[k / MMA_K], tile, id / 32 * 16, k);
-    begin();
-    UNROLL for (uint k = 0; k < STEP_K; k += MMA_K) MULTIPLY_OF(sum, a[k / MMA_K], factor_at(b, 0, k, tb));
-    commit();
-    return;
-  }
-#endif
+#define TAKE_A(s, h)                               \
+  UNROLL for (uint k = 0; k < STEP_K / MMA_K; k++) \
+      load_fragment(taken[h][k], TILE_OF(s), id / 32 * 16, k * MMA_K, !ta)
+INLINE void NAME(step)(float *sum, uint (*a)[4], __local const uint4 *tile) {
   begin();
-  UNROLL for (uint k = 0; k < STEP_K; k += MMA_K)
-      MULTIPLY(sum, factor_at(tile, group * GROUP_M, k, !ta), factor_at(b, 0, k, tb), ta, tb);
+  UNROLL for (uint k = 0; k < STEP_K / MMA_K; k++)
+      MULTIPLY_OF(sum, a[k], factor_at(tile + STEP_SLOTS * TILE_M, 0, k * MMA_K, true));
+  commit();
+}
+#else
+#define MULTIPLY_STEP(s, h) NAME(step)(sum, TILE_OF(s), ta, tb)
+#define MULTIPLY_LATE(s)
+#define TAKE_A(s, h)
+INLINE void NAME(step)(float *sum, __local const uint4 *tile, const bool ta, const bool tb) {
+  const uint group = (uint)get_local_id(0) / 128;
+  begin();
+  UNROLL for (uint k = 0; k < STEP_K; k += MMA_K) MULTIPLY(
+      sum, factor_at(tile, group * GROUP_M, k, !ta), factor_at(tile + STEP_SLOTS * TILE_M, 0, k, tb), ta, tb);
   commit();
 }
 #endif
@@ -61,62 +68,47 @@ INLINE void NAME(product)(__global const element *a, uint rows, uint lda, __glob
   source_of(&from_a, a, row0, rows, k_begin, lda, TILE_M, !ta);
   source_of(&from_b, b, column0, columns, k_begin, ldb, TILE_N, tb);
   copies q = NO_COPIES;
+#define BRING(s)                                                                                   \
+  if ((s) < steps) {                                                                               \
+    bring(&q, TILE_OF(s), &from_a, a, length - (s)*STEP_K, lda, TILE_M, !ta);                      \
+    bring(&q, TILE_OF(s) + STEP_SLOTS * TILE_M, &from_b, b, length - (s)*STEP_K, ldb, TILE_N, tb); \
+  }                                                                                                \
+  copy_commit(&q)
 #if PRECISION == 1
-  // Which operands are rounded on the way: what is turned has been.
-  const bool hold_a = !ta, hold_b = !ta || swapped;
-  uint4 held_a[MOST_SLOTS], held_b[MOST_SLOTS];
-#define HOLD(s)                                                          \
-  if ((s) < steps) {                                                     \
-    if (hold_a) hold(held_a, &from_a, length - (s)*STEP_K, lda, TILE_M); \
-    if (hold_b) hold(held_b, &from_b, length - (s)*STEP_K, ldb, TILE_N); \
-  }
-#define BRING(s)                                                                             \
-  if ((s) < steps) {                                                                         \
-    __local uint4 *to = TILE_OF(s);                                                          \
-    if (hold_a)                                                                              \
-      put(to, held_a, &from_a, length - (s)*STEP_K, TILE_M);                                 \
-    else                                                                                     \
-      bring(&q, to, &from_a, a, length - (s)*STEP_K, lda, TILE_M, !ta);                      \
-    if (hold_b)                                                                              \
-      put(to + STEP_SLOTS * TILE_M, held_b, &from_b, length - (s)*STEP_K, TILE_N);           \
-    else                                                                                     \
-      bring(&q, to + STEP_SLOTS * TILE_M, &from_b, b, length - (s)*STEP_K, ldb, TILE_N, tb); \
-  }                                                                                          \
-  copy_commit(&q)
-#else
-#define HOLD(s)
-#define BRING(s)                                                                           \
-  if ((s) < steps) {                                                                       \
-    __local uint4 *to = TILE_OF(s);                                                        \
-    bring(&q, to, &from_a, a, length - (s)*STEP_K, lda, TILE_M, !ta);                      \
-    bring(&q, to + STEP_SLOTS * TILE_M, &from_b, b, length - (s)*STEP_K, ldb, TILE_N, tb); \
-  }                                                                                        \
-  copy_commit(&q)
+#define ROUND_B(s) \
+  if (!ta || swapped) round_own(TILE_OF(s) + STEP_SLOTS * TILE_M, &from_b, TILE_N)
+#ifndef MMA_EMULATED
+  uint taken[SETS][STEP_K / MMA_K][4];
 #endif
-  HOLD(0)
-  BRING(0);
-  HOLD(1)
-  BRING(1);
-  HOLD(2)
-  // A step whose A is in registers ends before they are loaded anew.
-  const uint keep = PRECISION == 1 && ta ? 0 : KEEP;
-  for (uint s = 0; s < steps; s++) {
-    if (keep)
-      finish(1);
-    else
-      finish(0);
-    copy_wait(&q, 1);
-    show();
-    barrier(CLK_LOCAL_MEM_FENCE);
-    MULTIPLY_STEP(s);
+#else
+#define ROUND_B(s)
+#endif
+  // Two steps ahead of s are on their way at least when it is made ready: those brought so far, but for AHEAD.
+#define READY(s)        \
+  copy_wait(&q, AHEAD); \
+  ROUND_B(s);           \
+  show();               \
+  barrier(CLK_LOCAL_MEM_FENCE)
+  ONCE for (uint s = 0; s < LEAD - 1; s++) { BRING(s); }
+  READY(0);
+  BRING(LEAD - 1);
+  TAKE_A(0, 0);
+  ONCE for (uint s0 = 0; s0 < steps; s0 += SETS) UNROLL for (uint h = 0; h < SETS; h++) {
+    const uint s = s0 + h;
+    if (s >= steps) break;
+    MULTIPLY_STEP(s, h);
+    finish(1);
+    MULTIPLY_LATE(s - 1);
+    if (s + 1 == steps) break;
+    READY(s + 1);
     BRING(s + LEAD);
-    HOLD(s + LEAD + 1)
-    MULTIPLY_LATE(s - keep);
+    TAKE_A(s + 1, 1 - h);
   }
-  if (keep) MULTIPLY_LATE(steps - 1);
-#undef HOLD
-#undef BRING
   finish(0);
+  MULTIPLY_LATE(steps - 1);
+#undef READY
+#undef ROUND_B
+#undef BRING
   SETTLE(sum);
   const uint m0 = swapped ? column0 : row0, n0 = swapped ? row0 : column0;
   const way_out w =
@@ -169,6 +161,10 @@ GEMM(NAME(wgmma_tn), true, false, false)
 #undef TILE_OF
 #undef MULTIPLY_STEP
 #undef MULTIPLY_LATE
+#undef TAKE_A
+#undef LEAD
+#undef STAGES
+#undef AHEAD
 #undef TILE_N
 #undef MULTIPLY
 #undef MULTIPLY_OF

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNIT, WGMMA, LARGE };  // families of kernels: the device's unit's, and Hopper's beside them
+enum { UNIT, WGMMA };  // families of kernels: the device's unit's, and Hopper's beside them
 
 static size_t up(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -33,20 +33,14 @@ bool ocl_mma_device(const ocl_device *d) {
 }
 
 // Hopper's instructions are of no other generation. Its compiler does not know them. Factors are cast and parts added by the unit's.
-#define HOPPER(name, options, file)                                                                         \
-  {                                                                                                         \
-    {name, "cl/gemm_nv_wgmma.cl", options, "", 1u << BRC_TF32 | 1u << BRC_BF16 | 1u << BRC_FP16, 256, 9}, { \
-      [BRC_TF32] = "cl/prebuilt/" file "_tf32.ptx", [BRC_BF16] = "cl/prebuilt/" file "_bf16.ptx",           \
-      [BRC_FP16] = "cl/prebuilt/" file "_fp16.ptx"                                                          \
-    }                                                                                                       \
-  }
-static const struct {
-  ocl_unit unit;
-  const char *prebuilt[BRC_PRECISION_COUNT];
-} hopper[] = {HOPPER("wgmma", "", "wgmma"), HOPPER("wgmma_large", " -DLARGE", "wgmma_large")};
+static const ocl_unit wgmma = {
+    "wgmma", "cl/gemm_nv_wgmma.cl", "", "", 1u << BRC_TF32 | 1u << BRC_BF16 | 1u << BRC_FP16, 256, 9};
+static const char *const wgmma_prebuilt[BRC_PRECISION_COUNT] = {[BRC_TF32] = "cl/prebuilt/wgmma_tf32.ptx",
+                                                                [BRC_BF16] = "cl/prebuilt/wgmma_bf16.ptx",
+                                                                [BRC_FP16] = "cl/prebuilt/wgmma_fp16.ptx"};
 
 static const ocl_unit *family_of(const ocl_device *d, int family) {
-  return family == UNIT ? &d->mma.unit : &hopper[family - WGMMA].unit;
+  return family == UNIT ? &d->mma.unit : &wgmma;
 }
 
 static bool family_here(const ocl_device *d, int family) {
@@ -57,8 +51,7 @@ static brc_status program_of(ocl_device *d, int family, brc_precision precision)
   const ocl_unit *u = family_of(d, family);
   cl_program *p = &d->mma.programs[family][precision];
   if (*p) return BRC_OK;
-  if (family != UNIT && !ocl_emulated())
-    return ocl_program_prebuilt(d, hopper[family - WGMMA].prebuilt[precision], p);
+  if (family == WGMMA && !ocl_emulated()) return ocl_program_prebuilt(d, wgmma_prebuilt[precision], p);
   char options[128];
   ocl_unit_options(u, precision, options, sizeof options);
   return ocl_program_make(d, &u->source, 1, options, p);
@@ -77,9 +70,9 @@ static const struct mma_tile {
   uint32_t m, n;
   uint32_t fill;           // least number of tiles, in hundredths of the compute units
   const char *kernels[3];  // nn, nt, tn
-} tiles[] = {{LARGE, 128, 256, 90, {"wgmma_nn_128x256", "wgmma_nt_128x256", "wgmma_tn_128x256"}},
-             {WGMMA, 128, 128, 150, {"wgmma_nn_128x128", "wgmma_nt_128x128", "wgmma_tn_128x128"}},
-             {WGMMA, 128, 64, 75, {"wgmma_nn_128x64", "wgmma_nt_128x64", "wgmma_tn_128x64"}},
+} tiles[] = {{WGMMA, 128, 256, 90, {"wgmma_nn_128x256", "wgmma_nt_128x256", "wgmma_tn_128x256"}},
+             {WGMMA, 128, 128, 90, {"wgmma_nn_128x128", "wgmma_nt_128x128", "wgmma_tn_128x128"}},
+             {WGMMA, 128, 64, 45, {"wgmma_nn_128x64", "wgmma_nt_128x64", "wgmma_tn_128x64"}},
              {UNIT, 128, 128, 100, {"mma_nn_128x128", "mma_nt_128x128", "mma_tn_128x128"}},
              {UNIT, 128, 64, 100, {"mma_nn_128x64", "mma_nt_128x64", "mma_tn_128x64"}},
              {UNIT, 64, 64, 0, {"mma_nn_64x64", "mma_nt_64x64", "mma_tn_64x64"}}};
@@ -117,16 +110,17 @@ static const struct mma_tile *tile_of(const ocl_device *d, const ocl_gemm *g) {
 // Elements of a slot of 16 bytes, and of a step along k: as in gemm_nv.cl and gemm_nv_wgmma.cl.
 static uint32_t per_slot(brc_precision precision) { return precision == BRC_TF32 ? 4 : 8; }
 static uint32_t step_k(int family, brc_precision precision) {
-  return (family == LARGE ? 8 : 4) * per_slot(precision);
+  return (family == WGMMA ? 8 : 4) * per_slot(precision);
 }
 
-// How much of k each part takes: all of it where there are tiles enough to fill the device, two for each compute unit. Three quarters of
-// a tile for each are enough: on an H100 parts cost more there than they give (W 512, 128 x 64: 21 us in two parts, 15 in one).
+// How much of k each part takes: all of it where there are tiles enough to fill the device, two for each compute unit (wgmma: the one that
+// it has room for). Three quarters of a tile for each are enough: on an H100 parts cost more there than they give (W 512, 128 x 64:
+// 21 us in two parts, 15 in one).
 static uint32_t split_k(const ocl_device *d, const ocl_gemm *g, const struct mma_tile *t) {
   const uint32_t step = step_k(t->family, (brc_precision)g->p.precision);
   size_t splits = d->mma.forced_splits;
   if (!splits) {
-    splits = 2 * (size_t)d->base.info.compute_units / tiles_of(t, g);
+    splits = (t->family == WGMMA ? 1 : 2) * (size_t)d->base.info.compute_units / tiles_of(t, g);
     if (100 * tiles_of(t, g) >= 75 * (size_t)d->base.info.compute_units) splits = 1;
     if (splits > g->p.k / SPLIT_LEAST_K) splits = g->p.k / SPLIT_LEAST_K;
     if (splits > SPLIT_MOST) splits = SPLIT_MOST;
@@ -385,7 +379,7 @@ brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   if (p.precision == BRC_TF32) p.scale_a = p.scale_b = 1;
   p.k -= wrong_on_purpose();  // the last one is forgotten
   // Hopper's tf32 (gemm_nv_wgmma.cl): nn is computed with rows and columns swapped, tn takes its second factor turned.
-  const bool k_major = t->family != UNIT && p.precision == BRC_TF32, swapped = k_major && !g->ta && !g->tb;
+  const bool k_major = t->family == WGMMA && p.precision == BRC_TF32, swapped = k_major && !g->ta && !g->tb;
   const brc_tensor *a, *b;
   brc_tensor views[2];
   room *work = NULL;
@@ -419,7 +413,7 @@ brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
 }
 
 //------------------------ 5. Trust ---------------------------------------------
-// Every tile, larger than one and with edges on both sides, over several stages; then parts of k.
+// Every tile, larger than one and with edges on both sides, over more steps than there are stages; then parts of k.
 static brc_status check_products(ocl_device *d, int family, brc_precision precision) {
   brc_status st = program_of(d, family, precision);
   const uint32_t step = step_k(family, precision);
@@ -427,7 +421,7 @@ static brc_status check_products(ocl_device *d, int family, brc_precision precis
     if (tiles[t].family != family) continue;
     d->mma.forced_tile = t + 1;
     d->mma.forced_splits = 1;
-    st = brc_check_products(&d->base, precision, tiles[t].m + 13, tiles[t].n + 29, 6 * step + 5, 2);
+    st = brc_check_products(&d->base, precision, tiles[t].m + 13, tiles[t].n + 29, 10 * step + 5, 2);
     d->mma.forced_splits = 3;
     if (!st) st = brc_check_products(&d->base, precision, 50, 101, 7 * step + 3, 2);
   }
@@ -452,15 +446,12 @@ typedef struct verdict {
 } verdict;
 
 static brc_status verdict_begin(brc_cache *c, const ocl_device *d) {
-  const char *files[2 + BRC_COUNT(hopper) * BRC_PRECISION_COUNT] = {d->mma.unit.source, hopper[0].unit.source};
-  size_t count = 2;
-  for (size_t i = 0; i < BRC_COUNT(hopper); i++)
-    for (int p = 0; p < BRC_PRECISION_COUNT; p++)
-      if (hopper[i].prebuilt[p]) files[count++] = hopper[i].prebuilt[p];
+  const char *files[] = {d->mma.unit.source, wgmma.source, wgmma_prebuilt[BRC_TF32], wgmma_prebuilt[BRC_BF16],
+                         wgmma_prebuilt[BRC_FP16]};
   char options[160];
   ocl_unit_options(&d->mma.unit, BRC_FP32, options, sizeof options);
   if (wrong_on_purpose()) snprintf(options + strlen(options), sizeof options - strlen(options), " -DWRONG");
-  return ocl_cache_begin(c, d, files, d->mma.unit.generation ? count : 1, options, "BRCMMA4");
+  return ocl_cache_begin(c, d, files, d->mma.unit.generation ? BRC_COUNT(files) : 1, options, "BRCMMA5");
 }
 
 static void verdict_read(ocl_device *d) {

@@ -55,7 +55,7 @@ typedef enum ocl_class { OCL_CPU, OCL_GPU } ocl_class;
 
 typedef struct ocl_gemm_provider ocl_gemm_provider;
 #define OCL_MAX_PROVIDERS 8
-#define OCL_MMA_FAMILIES  3
+#define OCL_MMA_FAMILIES  2
 
 typedef struct ocl_device ocl_device;
 

@@ -98,6 +98,10 @@ brc_status bench_gemm(brc_train_config *c, const bench_options *o) {
   for (size_t p = 0; !st && p < providers; p++) {
     snprintf(c->gemm, sizeof c->gemm, "%s", names[p]);
     st = with_provider(c, o, names[p], rows);
+    if (st == BRC_E_UNSUPPORTED && providers > 1) {  // not in this precision
+      if (!o->json) printf("  %-14s (none in %s)\n", names[p], c->precision);
+      st = BRC_OK;
+    }
   }
   if (!st) {
     bench_finish(report, former, o);
