@@ -1,5 +1,6 @@
 // LayerNorm, forwards and backwards. Rows are the E * B rows of all members, one behind the other.
 #include "cl/common.h"
+#include "cl/precision.h"
 
 #if BRC_VEC == 16
 // Four sums side by side, as one would wait for itself: columns [c, c + 64) at a time, then what is left.
@@ -53,62 +54,80 @@ static inline float row_squares(__global const float *x, uint cols, float mu, ui
 #define ROW_SQUARES(x, cols, mu) row_squares(x, cols, mu, lane, scratch)
 #endif
 
+// norm_copies, norm_backward_copies (GPUs): also the output as a factor of the products behind it, two bytes a number, each times
+// copy_scale (a float's bits), rows `cols` apart (backends/opencl/mma.c).
+#if BRC_VEC == 16
+#define COPY(copies, x)
+#else
+#define COPY(copies, x) \
+  if (copies) copy[c] = (ushort)two_bytes(as_float(copy_scale) * (x), precision)
+#endif
+#define USE_COPY __global ushort *copy = (__global ushort *)(copy_buffer + copy_offset) + (ulong)row * P.cols
+
 // y = (residual +) (relu) ((x - mean) rstd scale + bias). Three walks over a row that stays in cache: mean, variance, result.
-__kernel void norm(ARG(x), ARG(scale), ARG(bias), ARG(residual), ARG(y), ARG(mean), ARG(rstd),
-                   const struct brc_norm_params P) {
-  ROW(NORM_LANES);
-  USE(x);
-  USE(scale);
-  USE(bias);
-  USE(residual);
-  USE(y);
-  const ulong at = (ulong)row * P.pitch, member = (ulong)(row / P.rows) * P.stride_p;
-  x += at;
-  y += at;
-  residual += at;
-  scale += member;
-  bias += member;
-
-  const float mu = ROW_TOTAL(x, P.cols) / (float)P.cols;
-  const float s = 1.0f / sqrt(ROW_SQUARES(x, P.cols, mu) / (float)P.cols + P.eps);
-  const vf least = P.relu ? 0.0f : -INFINITY;  // by a comparison: max would drop NaN
-  if (HAS(residual)) {
-    FOR_COLS(P.cols, NORM_LANES) {
-      vf v = fma((v_load(x + c, left) - mu) * s, v_load(scale + c, left), v_load(bias + c, left));
-      v_store(select(v, least, v < least) + v_load(residual + c, left), y + c, left);
-    }
-  } else {
-    FOR_COLS(P.cols, NORM_LANES) {
-      vf v = fma((v_load(x + c, left) - mu) * s, v_load(scale + c, left), v_load(bias + c, left));
-      v_store(select(v, least, v < least), y + c, left);
-    }
+#define NORM_ARGS                                                                        \
+  ARG(x), ARG(scale), ARG(bias), ARG(residual), ARG(y), ARG(mean), ARG(rstd), ARG(copy), \
+      const struct brc_norm_params P, const uint precision, const uint copy_scale
+#define RESULT(more, copies)                                                                     \
+  FOR_COLS(P.cols, NORM_LANES) {                                                                 \
+    vf v = fma((v_load(x + c, left) - mu) * s, v_load(scale + c, left), v_load(bias + c, left)); \
+    v = select(v, least, v < least) more;                                                        \
+    v_store(v, y + c, left);                                                                     \
+    COPY(copies, v);                                                                             \
   }
-  if (FIRST_LANE) {
-    mean_buffer[mean_offset + row] = mu;
-    rstd_buffer[rstd_offset + row] = s;
+#define NORM(copies)                                                                    \
+  ROW(NORM_LANES);                                                                      \
+  USE(x);                                                                               \
+  USE(scale);                                                                           \
+  USE(bias);                                                                            \
+  USE(residual);                                                                        \
+  USE(y);                                                                               \
+  USE_COPY;                                                                             \
+  const ulong at = (ulong)row * P.pitch, member = (ulong)(row / P.rows) * P.stride_p;   \
+  x += at;                                                                              \
+  y += at;                                                                              \
+  residual += at;                                                                       \
+  scale += member;                                                                      \
+  bias += member;                                                                       \
+  const float mu = ROW_TOTAL(x, P.cols) / (float)P.cols;                                \
+  const float s = 1.0f / sqrt(ROW_SQUARES(x, P.cols, mu) / (float)P.cols + P.eps);      \
+  const vf least = P.relu ? 0.0f : -INFINITY; /* by a comparison: max would drop NaN */ \
+  if (HAS(residual))                                                                    \
+    RESULT(+v_load(residual + c, left), copies)                                         \
+  else                                                                                  \
+    RESULT(, copies)                                                                    \
+  if (FIRST_LANE) {                                                                     \
+    mean_buffer[mean_offset + row] = mu;                                                \
+    rstd_buffer[rstd_offset + row] = s;                                                 \
   }
+__kernel void norm(NORM_ARGS){NORM(false)}
+#if BRC_VEC == 1
+__kernel void norm_copies(NORM_ARGS) {
+  NORM(true)
 }
+#endif
 
-#define BACKWARD_ARGS                                                               \
-  ARG(dy), ARG(x), ARG(mean), ARG(rstd), ARG(scale), ARG(y), ARG(dx), ARG(partial), \
-      const struct brc_norm_params P, const uint partial_pitch
+#define BACKWARD_ARGS                                                                             \
+  ARG(dy), ARG(x), ARG(mean), ARG(rstd), ARG(scale), ARG(bias), ARG(dx), ARG(partial), ARG(copy), \
+      const struct brc_norm_params P, const uint partial_pitch, const uint precision, const uint copy_scale
 
 #if BRC_VEC == 16
-// One row's two sums over columns: of gs, and of gs (x - mean). With relu, g is left in dx for the walk that follows.
-static inline float2 backward_sums(__global const float *dy, __global const float *x, __global const float *y,
-                                   __global const float *scale, __global float *dx, float m, uint cols,
-                                   uint relu) {
+// g: the gradient behind the relu, which was open where norm's v, the same number here, is positive.
+static inline vf masked(vf dy, vf xhat, vf scale, __global const float *bias, uint left, uint relu) {
+  return relu ? select((vf)0.0f, dy, fma(xhat, scale, v_load(bias, left)) > (vf)0.0f) : dy;
+}
+
+// One row's two sums over columns: of gs, and of gs (x - mean).
+static inline float2 backward_sums(__global const float *dy, __global const float *x,
+                                   __global const float *scale, __global const float *bias, float m, float s,
+                                   uint cols, uint relu) {
   vf a0 = 0.0f, b0 = 0.0f, a1 = 0.0f, b1 = 0.0f;
-#define COLUMN(a, b, c, left)                                    \
-  {                                                              \
-    vf g = v_load(dy + (c), left);                               \
-    if (relu) {                                                  \
-      g = select((vf)0.0f, g, v_load(y + (c), left) > (vf)0.0f); \
-      v_store(g, dx + (c), left);                                \
-    }                                                            \
-    g *= v_load(scale + (c), left);                              \
-    a += g;                                                      \
-    b = fma(g, v_keep(v_load(x + (c), left) - m, left), b);      \
+#define COLUMN(a, b, c, left)                                                            \
+  {                                                                                      \
+    const vf d = v_keep(v_load(x + (c), left) - m, left), w = v_load(scale + (c), left); \
+    const vf gs = masked(v_load(dy + (c), left), d * s, w, bias + (c), left, relu) * w;  \
+    a += gs;                                                                             \
+    b = fma(gs, d, b);                                                                   \
   }
   uint c = 0;
   for (; c + 32 <= cols; c += 32) {
@@ -120,13 +139,13 @@ static inline float2 backward_sums(__global const float *dy, __global const floa
   return (float2)(v_sum(a0 + a1), v_sum(b0 + b1));
 }
 
-// dx of n rows, and their sums added to the block's in row order. `g` is dy, or dx itself where relu has left g there.
-static inline void backward_rows(const uint n, __global const float *g, __global const float *x,
-                                 __global const float *scale, __global float *dx, __global float *partial,
-                                 const float *m, const float *s, const float2 *means, uint cols, uint pitch,
-                                 bool sums, bool first) {
+// dx of n rows, and their sums added to the block's in row order.
+static inline void backward_rows(const uint n, __global const float *dy, __global const float *x,
+                                 __global const float *scale, __global const float *bias, __global float *dx,
+                                 __global float *partial, const float *m, const float *s, const float2 *means,
+                                 uint cols, uint pitch, uint relu, bool sums, bool first) {
   FOR_COLS(cols, 1) {
-    const vf sc = v_load(scale + c, left);
+    const vf w = v_load(scale + c, left);
     vf sum_gx = 0.0f, sum_g = 0.0f, sum_dx = 0.0f;
     if (sums && !first) {
       sum_gx = v_load(partial + c, left);
@@ -134,12 +153,13 @@ static inline void backward_rows(const uint n, __global const float *g, __global
       sum_dx = v_load(partial + 2 * pitch + c, left);
     }
     for (uint i = 0; i < n; i++) {
-      vf gi = v_load(g + (ulong)i * pitch + c, left),
-         xhat = (v_load(x + (ulong)i * pitch + c, left) - m[i]) * s[i];
-      vf d = s[i] * (fma(gi, sc, (vf)-means[i].x) - xhat * means[i].y);
-      v_store(d, dx + (ulong)i * pitch + c, left);
-      sum_gx = fma(gi, xhat, sum_gx);
-      sum_g += gi;
+      const ulong at = (ulong)i * pitch + c;
+      const vf xhat = (v_load(x + at, left) - m[i]) * s[i];
+      const vf g = masked(v_load(dy + at, left), xhat, w, bias + c, left, relu);
+      const vf d = s[i] * (fma(g, w, (vf)-means[i].x) - xhat * means[i].y);
+      v_store(d, dx + at, left);
+      sum_gx = fma(g, xhat, sum_gx);
+      sum_g += g;
       sum_dx += d;
     }
     if (sums) {
@@ -159,13 +179,14 @@ __kernel void norm_backward(BACKWARD_ARGS) {
   USE(mean);
   USE(rstd);
   USE(scale);
-  USE(y);
+  USE(bias);
   USE(dx);
   USE(partial);
   const uint blocks = (P.rows + P.block - 1) / P.block, group = (uint)get_group_id(0);
   const uint member = group / blocks, begin = (group % blocks) * P.block, end = min(begin + P.block, P.rows);
   const bool sums = HAS(partial);
   scale += (ulong)member * P.stride_p;
+  bias += (ulong)member * P.stride_p;
   partial += (ulong)group * partial_pitch;
 
   for (uint r = begin; r < end;) {
@@ -177,50 +198,56 @@ __kernel void norm_backward(BACKWARD_ARGS) {
       const ulong at_i = at + (ulong)i * P.pitch;
       m[i] = mean[row + i];
       s[i] = rstd[row + i];
-      means[i] =
-          backward_sums(dy + at_i, x + at_i, y + at_i, scale, dx + at_i, m[i], P.cols, P.relu) / (float)P.cols;
+      means[i] = backward_sums(dy + at_i, x + at_i, scale, bias, m[i], s[i], P.cols, P.relu) / (float)P.cols;
       means[i].y *= s[i];
     }
-    __global const float *g = P.relu ? dx + at : dy + at;
     if (n == ROWS)
-      backward_rows(ROWS, g, x + at, scale, dx + at, partial, m, s, means, P.cols, P.pitch, sums, r == begin);
+      backward_rows(ROWS, dy + at, x + at, scale, bias, dx + at, partial, m, s, means, P.cols, P.pitch, P.relu,
+                    sums, r == begin);
     else
-      backward_rows(1, g, x + at, scale, dx + at, partial, m, s, means, P.cols, P.pitch, sums, r == begin);
+      backward_rows(1, dy + at, x + at, scale, bias, dx + at, partial, m, s, means, P.cols, P.pitch, P.relu,
+                    sums, r == begin);
     r += n;
   }
 }
 #else
-// g: the gradient behind the relu.
-static inline float masked(float dy, float y, uint relu) { return !relu || y > 0.0f ? dy : 0.0f; }
+// g: the gradient behind the relu, which was open where norm's v, the same number here, is positive.
+static inline float masked(float dy, float xhat, float scale, float bias) {
+  return fma(xhat, scale, bias) > 0.0f ? dy : 0.0f;
+}
 
 // A work-group owns a row: dx.
-__kernel void norm_backward(BACKWARD_ARGS) {
-  ROW(NORM_LANES);
-  USE(dy);
-  USE(x);
-  USE(scale);
-  USE(y);
-  USE(dx);
-  const ulong at = (ulong)row * P.pitch;
-  const float m = mean_buffer[mean_offset + row], s = rstd_buffer[rstd_offset + row];
-  scale += (ulong)(row / P.rows) * P.stride_p;
-  dy += at;
-  x += at;
-  y += at;
-  dx += at;
-  float a = 0.0f, b = 0.0f;
-  FOR_COLS(P.cols, NORM_LANES) {
-    float gs = masked(dy[c], P.relu ? y[c] : 0.0f, P.relu) * scale[c];
-    a += gs;
-    b = fma(gs, x[c] - m, b);
+#define NORM_BACKWARD(copies)                                                                       \
+  ROW(NORM_LANES);                                                                                  \
+  USE(dy);                                                                                          \
+  USE(x);                                                                                           \
+  USE(scale);                                                                                       \
+  USE(bias);                                                                                        \
+  USE(dx);                                                                                          \
+  USE_COPY;                                                                                         \
+  const ulong at = (ulong)row * P.pitch, member = (ulong)(row / P.rows) * P.stride_p;               \
+  const float m = mean_buffer[mean_offset + row], s = rstd_buffer[rstd_offset + row];               \
+  scale += member;                                                                                  \
+  bias += member;                                                                                   \
+  dy += at;                                                                                         \
+  x += at;                                                                                          \
+  dx += at;                                                                                         \
+  float a = 0.0f, b = 0.0f;                                                                         \
+  FOR_COLS(P.cols, NORM_LANES) {                                                                    \
+    const float d = x[c] - m, g = P.relu ? masked(dy[c], d * s, scale[c], bias[c]) : dy[c];         \
+    a = fma(g, scale[c], a);                                                                        \
+    b = fma(g * scale[c], d, b);                                                                    \
+  }                                                                                                 \
+  const float mean_gs = row_sum(a, scratch, NORM_LANES) / (float)P.cols;                            \
+  const float mean_gs_xhat = row_sum(b, scratch, NORM_LANES) / (float)P.cols * s;                   \
+  FOR_COLS(P.cols, NORM_LANES) {                                                                    \
+    const float xhat = (x[c] - m) * s, g = P.relu ? masked(dy[c], xhat, scale[c], bias[c]) : dy[c]; \
+    const float d = s * (fma(g, scale[c], -mean_gs) - xhat * mean_gs_xhat);                         \
+    dx[c] = d;                                                                                      \
+    COPY(copies, d);                                                                                \
   }
-  const float mean_gs = row_sum(a, scratch, NORM_LANES) / (float)P.cols;
-  const float mean_gs_xhat = row_sum(b, scratch, NORM_LANES) / (float)P.cols * s;
-  FOR_COLS(P.cols, NORM_LANES) {
-    float g = masked(dy[c], P.relu ? y[c] : 0.0f, P.relu), xhat = (x[c] - m) * s;
-    dx[c] = s * (fma(g, scale[c], -mean_gs) - xhat * mean_gs_xhat);
-  }
-}
+__kernel void norm_backward(BACKWARD_ARGS){NORM_BACKWARD(false)} __kernel
+    void norm_backward_copies(BACKWARD_ARGS){NORM_BACKWARD(true)}
 
 // A work-item owns a column of a block of rows: its three sums in row order. Behind norm_backward, whose dx it reads.
 __kernel void norm_backward_sums(BACKWARD_ARGS) {
@@ -228,7 +255,8 @@ __kernel void norm_backward_sums(BACKWARD_ARGS) {
   USE(x);
   USE(mean);
   USE(rstd);
-  USE(y);
+  USE(scale);
+  USE(bias);
   USE(dx);
   USE(partial);
   const uint c = (uint)get_global_id(0), group = (uint)get_group_id(1);
@@ -236,11 +264,13 @@ __kernel void norm_backward_sums(BACKWARD_ARGS) {
   const uint blocks = (P.rows + P.block - 1) / P.block, member = group / blocks,
              first = (group % blocks) * P.block;
   const uint last = min(first + P.block, P.rows);
+  const ulong of_member = (ulong)member * P.stride_p + c;
+  const float w = P.relu ? scale[of_member] : 0.0f, b = P.relu ? bias[of_member] : 0.0f;
   float sum_gx = 0.0f, sum_g = 0.0f, sum_dx = 0.0f;
   _Pragma("unroll 8") for (uint r = first; r < last; r++) {
     const ulong row = (ulong)member * P.rows + r, at = row * P.pitch + c;
-    float g = masked(dy[at], P.relu ? y[at] : 0.0f, P.relu);
-    sum_gx = fma(g, (x[at] - mean[row]) * rstd[row], sum_gx);
+    const float xhat = (x[at] - mean[row]) * rstd[row], g = P.relu ? masked(dy[at], xhat, w, b) : dy[at];
+    sum_gx = fma(g, xhat, sum_gx);
     sum_g += g;
     sum_dx += dx[at];
   }

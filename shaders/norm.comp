@@ -58,14 +58,14 @@ void main() {
 
 #if defined(KERNEL_norm_backward) || defined(KERNEL_norm_backward_sums)
 layout(push_constant, std430) uniform Push {
-  uvec2 dy, x, mean, rstd, scale, y, dx, partial;
+  uvec2 dy, x, mean, rstd, scale, bias, dx, partial;
   brc_norm_params P;
   uint partial_pitch;
 };
-// The gradient behind the relu, of column c.
-float masked(Floats gradient, Floats value, uint c) {
+// The gradient behind the relu, of column c: it was open where norm's v, the same number here, is positive.
+float masked(Floats gradient, float xhat, Floats gain, Floats shift, uint c) {
   float g = gradient.v[c];
-  return !RELU || value.v[c] > 0.0 ? g : 0.0;
+  return !RELU || fma(xhat, gain.v[c], shift.v[c]) > 0.0 ? g : 0.0;
 }
 #endif
 
@@ -74,20 +74,20 @@ float masked(Floats gradient, Floats value, uint c) {
 void main() {
   const uint row = group_index(), member = row / P.rows;
   if (member >= P.members) return;
-  Floats up = Floats(at(dy, row, P.pitch)), in_ = Floats(at(x, row, P.pitch)), value = Floats(at(y, row, P.pitch));
-  Floats out_ = Floats(at(dx, row, P.pitch)), gain = Floats(at(scale, member, P.stride_p));
+  Floats up = Floats(at(dy, row, P.pitch)), in_ = Floats(at(x, row, P.pitch)), out_ = Floats(at(dx, row, P.pitch));
+  Floats gain = Floats(at(scale, member, P.stride_p)), shift = Floats(at(bias, member, P.stride_p));
   const float m = Floats(at(mean, row)).v[0], s = Floats(at(rstd, row)).v[0];
   vec2 sums = vec2(0.0);
   FOR_WIDTH(c) {
-    float gs = masked(up, value, c) * gain.v[c];
-    sums += vec2(gs, gs * (in_.v[c] - m));
+    float d = in_.v[c] - m, gs = masked(up, d * s, gain, shift, c) * gain.v[c];
+    sums += vec2(gs, gs * d);
   }
   // of gs and gs xhat
   const vec2 means = row_sum2(sums) / float(WIDTH) * vec2(1.0, s);
   FOR_FOURS(c0) {
     float v[4];
     FOR_FOUR(i, c, c0) {
-      float g = masked(up, value, c), xhat = (in_.v[c] - m) * s;
+      float xhat = (in_.v[c] - m) * s, g = masked(up, xhat, gain, shift, c);
       v[i] = s * (fma(g, gain.v[c], -means.x) - xhat * means.y);
     }
     FOR_FOUR(i, c, c0) out_.v[c] = v[i];
@@ -102,12 +102,13 @@ void main() {
   const uint c = strip_column(), column = min(c, WIDTH - 1), group = gl_WorkGroupID.y;
   const uint blocks = (P.rows + P.block - 1) / P.block, member = group / blocks, begin = (group % blocks) * P.block;
   const uint first = member * P.rows + begin, rows = min(P.block, P.rows - begin);
+  Floats gain = Floats(at(scale, member, P.stride_p)), shift = Floats(at(bias, member, P.stride_p));
   vec3 sums = vec3(0.0);  // of g xhat, g, dx
   FOR_SLICE(r, rows) {
     const uint row = first + min(r, rows - 1);
-    const float g = masked(Floats(at(dy, row, P.pitch)), Floats(at(y, row, P.pitch)), column);
-    const float d = Floats(at(x, row, P.pitch)).v[column] - Floats(at(mean, row)).v[0];
-    const vec3 v = vec3(g * (d * Floats(at(rstd, row)).v[0]), g, Floats(at(dx, row, P.pitch)).v[column]);
+    const float xhat = (Floats(at(x, row, P.pitch)).v[column] - Floats(at(mean, row)).v[0]) * Floats(at(rstd, row)).v[0];
+    const float g = masked(Floats(at(dy, row, P.pitch)), xhat, gain, shift, column);
+    const vec3 v = vec3(g * xhat, g, Floats(at(dx, row, P.pitch)).v[column]);
     sums += r < rows ? v : vec3(0.0);
   }
   sums = strip_sum3(sums);

@@ -156,7 +156,7 @@ static void oracle_norm(const brc_op_params *params, const view *in, const view 
 }
 
 static void oracle_norm_backward(const brc_op_params *params, const view *in, const view *out) {
-  const view *dy = &in[0], *x = &in[1], *mean = &in[2], *rstd = &in[3], *scale = &in[4], *y = &in[5];
+  const view *dy = &in[0], *x = &in[1], *mean = &in[2], *rstd = &in[3], *scale = &in[4], *bias = &in[5];
   const view *dx = &out[0], *partial = &out[1];
   const uint32_t part = params->norm_backward.pitch, block = params->norm_backward.block;
   for (uint32_t e = 0; e < x->members; e++)
@@ -164,17 +164,18 @@ static void oracle_norm_backward(const brc_op_params *params, const view *in, co
       const double m = *at(mean, e, r, 0), s = *at(rstd, e, r, 0);
       double mean_gs = 0, mean_gs_xhat = 0;
       for (uint32_t c = 0; c < x->cols; c++) {
-        bool open = !params->norm_backward.relu || *at(y, e, r, c) > 0;
-        double gs = (open ? *at(dy, e, r, c) : 0) * *at(scale, e, 0, c);
+        const double xhat = (*at(x, e, r, c) - m) * s, w = *at(scale, e, 0, c);
+        const bool open = !params->norm_backward.relu || xhat * w + *at(bias, e, 0, c) > 0;
+        const double gs = open ? *at(dy, e, r, c) * w : 0;
         mean_gs += gs / x->cols;
-        mean_gs_xhat += gs * (*at(x, e, r, c) - m) * s / x->cols;
+        mean_gs_xhat += gs * xhat / x->cols;
       }
       double *sums =
           partial->data ? row(partial, e, r / block) : NULL;  // of [g xhat | g | dx] over a block's rows
       for (uint32_t c = 0; c < x->cols; c++) {
-        bool open = !params->norm_backward.relu || *at(y, e, r, c) > 0;
-        double g = open ? *at(dy, e, r, c) : 0, xhat = (*at(x, e, r, c) - m) * s;
-        double d = s * (g * *at(scale, e, 0, c) - mean_gs - xhat * mean_gs_xhat);
+        const double xhat = (*at(x, e, r, c) - m) * s, w = *at(scale, e, 0, c);
+        const bool open = !params->norm_backward.relu || xhat * w + *at(bias, e, 0, c) > 0;
+        const double g = open ? *at(dy, e, r, c) : 0, d = s * (g * w - mean_gs - xhat * mean_gs_xhat);
         *at(dx, e, r, c) = d;
         if (!sums) continue;
         if (r % block == 0) sums[c] = sums[part + c] = sums[2 * part + c] = 0;

@@ -174,6 +174,141 @@ static void test_shadows(void **state) {
   unsetenv("BRC_OPENCL_CLASS");
 }
 
+//------------------------ Copies of activations --------------------------------
+enum {
+  X,
+  SCALE,
+  BIAS,
+  Y,
+  MEAN,
+  RSTD,
+  W,
+  Z,
+  DY,
+  DX,
+  PARTIAL,
+  DK,
+  DH,
+  OPERANDS,
+  MEMBERS = 2,
+  ROWS = 70,
+  COLS = 48
+};
+static const struct {
+  const char *name;
+  uint32_t rows, cols;
+} operands[OPERANDS] = {{"x", ROWS, COLS},  {"scale", 1, COLS}, {"bias", 1, COLS},        {"y", ROWS, COLS},
+                        {"mean", ROWS, 1},  {"rstd", ROWS, 1},  {"w", COLS, COLS},        {"z", ROWS, COLS},
+                        {"dy", ROWS, COLS}, {"dx", ROWS, COLS}, {"partial", 3, 3 * COLS}, {"dk", COLS, COLS},
+                        {"dh", ROWS, COLS}};
+
+// What a program consists of: the norm and its backward pass; something that changes y behind it; products of y and of dx.
+enum { NORMS = 1, CHANGE = 2, PRODUCTS = 4 };
+
+static void add_product(brc_program *p, brc_op_kind kind, brc_precision precision, brc_tensor *a, brc_tensor *b,
+                        brc_tensor *c, bool accumulate) {
+  const float scale = precision == BRC_FP16 ? 16 : 1;  // of gradients
+  const brc_op_params q = {.dense = {.m = c->rows,
+                                     .n = c->cols,
+                                     .k = kind == BRC_OP_dense_dw ? a->rows : a->cols,
+                                     .batch = MEMBERS,
+                                     .lda = a->pitch,
+                                     .ldb = b->pitch,
+                                     .ldc = c->pitch,
+                                     .accumulate = accumulate,
+                                     .stride_a = (uint32_t)a->stride,
+                                     .stride_b = (uint32_t)b->stride,
+                                     .stride_c = (uint32_t)c->stride,
+                                     .precision = precision,
+                                     .scale_a = kind == BRC_OP_dense_dx ? scale : 1,
+                                     .scale_b = kind == BRC_OP_dense_dw ? scale : 1}};
+  brc_op_add(p, kind, (brc_tensor *[]){a, b, NULL}, (brc_tensor *[]){c}, &q);
+}
+
+// Run such a program on storages; its number of commands.
+static size_t run_parts(brc_device *d, brc_storage *storages, int parts, brc_precision precision) {
+  brc_program *p;
+  brc_exec *x;
+  brc_tensor *t[OPERANDS];
+  check_ok(brc_program_create(&p, "copies"));
+  for (int i = 0; i < OPERANDS; i++) {
+    const uint32_t pitch = brc_pitch(operands[i].cols), stride = operands[i].rows * pitch;
+    brc_storage *s = &storages[i];
+    if (!s->buffer) {
+      *s = (brc_storage){.name = operands[i].name, .elements = (uint64_t)MEMBERS * stride};
+      check_ok(brc_storage_alloc(d, s));
+      float *data = malloc(s->elements * sizeof *data);
+      for (uint64_t j = 0; j < s->elements; j++) data[j] = (float)testing_normal();
+      check_ok(d->backend->write(d, s->buffer, 0, s->elements, data, false));
+      free(data);
+    }
+    t[i] = brc_external(p, s, s->name, 0, MEMBERS, operands[i].rows, operands[i].cols, pitch, stride);
+    if (i == MEAN || i == RSTD) t[i] = brc_external(p, s, s->name, 0, MEMBERS, ROWS, 1, 1, ROWS);
+  }
+  const brc_op_params q = {.norm = {.members = MEMBERS,
+                                    .rows = ROWS,
+                                    .cols = COLS,
+                                    .pitch = t[X]->pitch,
+                                    .stride_p = (uint32_t)t[SCALE]->stride,
+                                    .relu = 1,
+                                    .block = 32,
+                                    .eps = 1e-6}};
+  if (parts & NORMS) {
+    brc_op_add(p, BRC_OP_norm, (brc_tensor *[]){t[X], t[SCALE], t[BIAS], NULL},
+               (brc_tensor *[]){t[Y], t[MEAN], t[RSTD]}, &q);
+    brc_op_add(p, BRC_OP_norm_backward, (brc_tensor *[]){t[DY], t[X], t[MEAN], t[RSTD], t[SCALE], t[BIAS]},
+               (brc_tensor *[]){t[DX], t[PARTIAL]}, &q);
+  }
+  if (parts & CHANGE) add_product(p, BRC_OP_dense_dx, precision, t[DY], t[W], t[Y], true);
+  if (parts & PRODUCTS) {
+    add_product(p, BRC_OP_dense, precision, t[Y], t[W], t[Z], false);
+    add_product(p, BRC_OP_dense_dw, precision, t[Y], t[DX], t[DK], false);
+    add_product(p, BRC_OP_dense_dx, precision, t[DX], t[W], t[DH], false);
+  }
+  check_ok(brc_program_finish(p));
+  check_ok(d->backend->compile(d, p, &x));
+  check_ok(d->backend->run(d, x, 1));
+  const size_t commands = x->step_count;
+  d->backend->exec_free(d, x);
+  brc_program_free(p);
+  return commands;
+}
+
+static float *values(brc_device *d, const brc_storage *s) {
+  float *all = malloc(s->elements * sizeof *all);
+  check_ok(d->backend->read(d, s->buffer, 0, s->elements, all));
+  return all;
+}
+
+// On GPUs a norm and its backward pass leave the two-byte copies of what they make: one command less each, and bit for bit the products
+// of y and dx that are cast for them. Where something changes y in between, they are of the changed one.
+static void test_outputs(void **state) {
+  (void)state;
+  setenv("BRC_OPENCL_CLASS", "gpu", 1);
+  brc_device *d = device_of("mma", check_path("cache"));
+  for (int p = BRC_BF16; p < BRC_PRECISION_COUNT; p++)
+    for (int change = 0; change <= CHANGE; change += CHANGE) {
+      brc_storage storages[OPERANDS] = {{0}};
+      static const int made[] = {Z, DK, DH};
+      float *got[BRC_COUNT(made)];
+      testing_reseed(3);
+      const size_t whole = run_parts(d, storages, NORMS | change | PRODUCTS, (brc_precision)p);
+      for (size_t i = 0; i < BRC_COUNT(made); i++) got[i] = values(d, &storages[made[i]]);
+      const size_t norms = run_parts(d, storages, NORMS | change, (brc_precision)p),
+                   products = run_parts(d, storages, PRODUCTS, (brc_precision)p);
+      assert_int_equal(whole,
+                       norms + products - 2);  // casts: of dx and y; with the change, of dx and once of w
+      for (size_t i = 0; i < BRC_COUNT(made); i++) {
+        float *want = values(d, &storages[made[i]]);
+        assert_memory_equal(got[i], want, storages[made[i]].elements * sizeof *want);
+        free(want), free(got[i]);
+      }
+      for (int i = 0; i < OPERANDS; i++) brc_storage_release(d, &storages[i]);
+    }
+  brc_device_close(d);
+  unsetenv("BRC_OPENCL_CLASS");
+}
+
 int main(void) {
   size_t count = 0;
   brc_device_info info[8];
@@ -184,9 +319,9 @@ int main(void) {
     return testing_finish(0);
   }
   setenv("BRC_EMULATE_MMA", "1", 1);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_trust), cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_shapes), cmocka_unit_test(test_updates),
-                                     cmocka_unit_test(test_shadows)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_trust),   cmocka_unit_test(test_refused),
+                                     cmocka_unit_test(test_shapes),  cmocka_unit_test(test_updates),
+                                     cmocka_unit_test(test_shadows), cmocka_unit_test(test_outputs)};
   return testing_finish(cmocka_run_group_tests_name("mma", tests, NULL, NULL));
 }
 #else

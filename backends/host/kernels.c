@@ -490,20 +490,18 @@ static void op_norm(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1,
     norm_rows(op, e, r0, r1, relu, residual);
 }
 
-// g = relu ? dy (y > 0) : dy.
-INLINE vf norm_g(const float *dy, const float *y, const bool relu, uint32_t left) {
-  vf g = load_n(dy, left);
-  return relu ? (vf)((vi)g & (load_n(y, left) > 0.0f)) : g;
+// g: the gradient behind the relu, which was open where norm's v, the same number here, is positive.
+INLINE vf norm_g(vf dy, vf xhat, vf scale, vf bias, const bool relu) {
+  return relu ? (vf)((vi)dy & (xhat * scale + bias > 0.0f)) : dy;
 }
 
 // The sums over the block's rows are loaded and stored once for `rows` rows, and added in row order: sum + row 0 + row 1 ...
 INLINE void norm_backward_some(const brc_host_op *op, uint32_t e, uint32_t r, const uint32_t rows,
                                const bool relu, float *partial, const bool first) {
   const uint32_t n = op->in[1].cols, part = op->params.norm_backward.pitch;
-  const size_t pg = op->in[0].pitch, px = op->in[1].pitch, py = relu ? op->in[5].pitch : 0,
-               pd = op->out[0].pitch;
-  const float *dy = row(&op->in[0], e, r), *x = row(&op->in[1], e, r), *y = relu ? row(&op->in[5], e, r) : NULL;
-  const float *scale = row(&op->in[4], e, 0), share = 1.0f / (float)n;
+  const size_t pg = op->in[0].pitch, px = op->in[1].pitch, pd = op->out[0].pitch;
+  const float *dy = row(&op->in[0], e, r), *x = row(&op->in[1], e, r), share = 1.0f / (float)n;
+  const float *scale = row(&op->in[4], e, 0), *bias = relu ? row(&op->in[5], e, 0) : NULL;
   float *dx = row(&op->out[0], e, r), mean[4], rstd[4], mean_gs[4], mean_gs_xhat[4];
   vf a[4] = {{0}}, b[4] = {{0}};
   for (uint32_t i = 0; i < rows; i++) {
@@ -512,11 +510,12 @@ INLINE void norm_backward_some(const brc_host_op *op, uint32_t e, uint32_t r, co
   }
   for (uint32_t c = 0; c < n; c += LANES) {
     const uint32_t left = n - c;
-    vf w = load_n(scale + c, left);
+    vf w = load_n(scale + c, left), shift = relu ? load_n(bias + c, left) : splat(0.0f);
     for (uint32_t i = 0; i < rows; i++) {
-      vf gs = norm_g(dy + i * pg + c, relu ? y + i * py + c : NULL, relu, left) * w;
+      vf d = load_n(x + i * px + c, left) - mean[i];
+      vf gs = norm_g(load_n(dy + i * pg + c, left), d * rstd[i], w, shift, relu) * w;
       a[i] += gs;
-      b[i] += gs * (load_n(x + i * px + c, left) - mean[i]);  // behind n: gs is 0
+      b[i] += gs * d;  // behind n: gs is 0
     }
   }
   for (uint32_t i = 0; i < rows; i++) {
@@ -525,15 +524,16 @@ INLINE void norm_backward_some(const brc_host_op *op, uint32_t e, uint32_t r, co
   }
   for (uint32_t c = 0; c < n; c += LANES) {
     const uint32_t left = n - c;
-    vf w = load_n(scale + c, left), sum_gx = {0}, sum_g = {0}, sum_dx = {0};
+    vf w = load_n(scale + c, left), shift = relu ? load_n(bias + c, left) : splat(0.0f);
+    vf sum_gx = {0}, sum_g = {0}, sum_dx = {0};
     if (partial && !first) {
       sum_gx = load_n(partial + c, left);
       sum_g = load_n(partial + part + c, left);
       sum_dx = load_n(partial + 2 * part + c, left);
     }
     for (uint32_t i = 0; i < rows; i++) {
-      vf g = norm_g(dy + i * pg + c, relu ? y + i * py + c : NULL, relu, left),
-         xhat = (load_n(x + i * px + c, left) - mean[i]) * rstd[i];
+      vf xhat = (load_n(x + i * px + c, left) - mean[i]) * rstd[i];
+      vf g = norm_g(load_n(dy + i * pg + c, left), xhat, w, shift, relu);
       vf d = (g * w - mean_gs[i] - xhat * mean_gs_xhat[i]) * rstd[i];
       store_n(dx + i * pd + c, d, left);
       sum_gx += g * xhat;

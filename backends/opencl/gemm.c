@@ -343,24 +343,29 @@ size_t ocl_gemm_candidates(brc_device *base, brc_precision precision, char (*out
   return n;
 }
 
-// By the device's table of choices.
-static brc_status add_chosen(brc_exec *x, const brc_op *op, const ocl_gemm *g, const char *choice) {
-  const ocl_device *d = x->device;
-  ocl_gemm h = *g;
+// By the device's table of choices, else the first that takes it. NULL, with an error: nobody does.
+static const ocl_gemm_provider *provider_of(const ocl_device *d, const brc_op *op, ocl_gemm *g) {
+  const char *choice = brc_choices_find(d->base.choices, op);
   for (const ocl_gemm_provider *const *p = d->providers; *p; p++)
-    if (brc_choice_is(choice, (*p)->name, (*p)->tiles ? (*p)->tiles(d) : NULL, &h.tile) && (*p)->takes(d, &h))
-      return (*p)->add(x, op, &h);
-  return brc_choice_missing(op, choice, &d->base.info);
+    if ((!choice || brc_choice_is(choice, (*p)->name, (*p)->tiles ? (*p)->tiles(d) : NULL, &g->tile)) &&
+        (*p)->takes(d, g))
+      return *p;
+  if (choice)
+    brc_choice_missing(op, choice, &d->base.info);
+  else
+    brc_fail(BRC_E_UNSUPPORTED, "OpenCL device %d (%s) has no products in %s", d->base.info.index,
+             d->base.info.name, brc_precision_names[g->p.precision]);
+  return NULL;
 }
 
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
-  const ocl_device *d = x->device;
-  const char *choice = brc_choices_find(d->base.choices, op);
-  if (choice) return add_chosen(x, op, g, choice);
-  const ocl_gemm_provider *const *p = d->providers;
-  while (*p && !(*p)->takes(d, g)) p++;
-  if (*p) return (*p)->add(x, op, g);
-  return brc_fail(BRC_E_UNSUPPORTED, "OpenCL device %d (%s) has no products in %s", d->base.info.index,
-                  d->base.info.name, brc_precision_names[g->p.precision]);
+  ocl_gemm h = *g;
+  const ocl_gemm_provider *p = provider_of(x->device, op, &h);
+  return p ? p->add(x, op, &h) : BRC_E_UNSUPPORTED;
+}
+
+bool ocl_gemm_by_mma(const ocl_device *d, const brc_op *op) {
+  ocl_gemm g = {.p.precision = op->params.dense.precision};
+  return provider_of(d, op, &g) == &mma;
 }
 #endif

@@ -4,8 +4,8 @@
 // beside the compiled kernels. A precision whose products are wrong, or whose program the driver does not build, is refused in
 // the device's note, and the others go on.
 //
-// tf32 reads float32 where it lies. For bf16 and fp16 a factor is copied first, rounded; the copy serves every product until something
-// writes what it was made of, then its memory serves another. Parameters have copies that last (shadows): the AdamW that steps them writes
+// tf32 reads float32 where it lies. For bf16 and fp16 a factor is copied first, rounded, on GPUs by the op that makes it where that can
+// (norm, norm_backward); the copy serves every product until something writes what it was made of, then its memory serves another. Parameters have copies that last (shadows): the AdamW that steps them writes
 // these too, so that no update makes them anew.
 //
 // BRC_EMULATE_MMA, for tests, runs all of it on devices without matrix units: "1" (NVIDIA's) or the name of another unit; "wrong": NVIDIA's,
@@ -370,6 +370,35 @@ static brc_status operand_get(brc_exec *x, const brc_op *op, int which, bool tur
   *ld = copy_pitch(&f);
   *stride = f.members > 1 ? copy_rows(&f) * *ld : 0;
   return copy_get(x, op, &f, out);
+}
+
+// Is the factor all of an activation whose rows stand one behind the other, and its copy without padding?
+static bool is_all_of(const factor *f, const brc_tensor *y) {
+  return f->tensor->storage == y->storage && f->tensor->offset == y->offset && f->members == y->members &&
+         f->rows == y->rows && f->cols == y->cols && f->ld == y->pitch &&
+         (f->members == 1 || f->stride == (uint64_t)f->rows * f->ld) && copy_pitch(f) == f->cols;
+}
+
+brc_status ocl_mma_copy(brc_exec *x, const brc_op *op, const brc_tensor *y, ocl_copy *out) {
+  *out = (ocl_copy){.scale = 1};
+  if (x->device->class != OCL_GPU) return BRC_OK;
+  const brc_access range = {y->storage, y->offset, y->offset + brc_tensor_elements(y), true, false};
+  for (size_t i = (size_t)op->index + 1; i < x->program->op_count; i++) {
+    const brc_op *later = x->program->ops[i];
+    for (int which = 0; which < 2 && later->kind <= BRC_OP_dense_dw; which++) {
+      const factor f = factor_of(later, which);
+      if (f.precision < BRC_BF16 || !is_all_of(&f, y) || !ocl_gemm_by_mma(x->device, later)) continue;
+      room *r;
+      const brc_status st =
+          room_get(x, op, (uint64_t)f.members * f.rows * f.cols / 2, last_use(x, later, &f), &r);
+      if (st) return st;
+      r->copied = f;
+      *out = (ocl_copy){&r->tensor, f.precision, f.scale};
+      return BRC_OK;
+    }
+    if (overwrites(later, &range)) break;
+  }
+  return BRC_OK;
 }
 
 brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {

@@ -199,7 +199,7 @@ static brc_status warm_up(ocl_device *d, cl_kernel kernel, const ocl_call *c) {
     words[i] = 1;
     if (i >= c->uints) memcpy(&words[i], &one, 4);
   }
-  const uint32_t extra[2] = {1, 1};
+  const uint32_t extra[BRC_COUNT(c->extra)] = {1, 1, 1};
   cl_uint index = 0;
   brc_status st = BRC_OK;
   for (int i = 0; i < c->operand_count && !st; i++)

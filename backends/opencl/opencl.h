@@ -234,7 +234,7 @@ typedef struct ocl_call {
   const void *params;
   size_t params_bytes;
   unsigned uints;  // leading uint fields of params
-  uint32_t extra[2];
+  uint32_t extra[3];
   int extra_count;
   size_t groups[3], local;
 } ocl_call;
@@ -270,6 +270,8 @@ void ocl_gemm_names(const ocl_device *d, const char **names);
 void ocl_gemm_trust(ocl_device *d, unsigned precisions);
 bool ocl_mma_chosen(const ocl_device *d);  // may products go to matrix units?
 brc_status ocl_gemm_add(brc_exec *x, const brc_op *op, const ocl_gemm *g);
+// Does `op`, a product, go to matrix units?
+bool ocl_gemm_by_mma(const ocl_device *d, const brc_op *op);
 size_t ocl_gemm_candidates(brc_device *d, brc_precision precision, char (*out)[BRC_CHOICE_TEXT], size_t max);
 
 //------------------------ 6. Matrix units --------------------------------------
@@ -287,6 +289,14 @@ const char *const *ocl_mma_tiles(const ocl_device *d);
 void ocl_mma_free(brc_exec *x);
 // The shadow of a storage that an earlier product of the program reads; NULL: there is none.
 const ocl_shadow *ocl_mma_shadow(const brc_exec *x, const brc_storage *of);
+// For an op that makes y: where it is to leave y as a factor too, two bytes a number, each times `scale`, in rows of y's columns one behind
+// the other, because products behind it read that. `tensor` NULL: nowhere. Only on GPUs.
+typedef struct ocl_copy {
+  const brc_tensor *tensor;
+  brc_precision precision;
+  float scale;
+} ocl_copy;
+brc_status ocl_mma_copy(brc_exec *x, const brc_op *op, const brc_tensor *y, ocl_copy *out);
 // Fill d->mma.trusted and the note for these precisions: from the cache; else by the check, or, where the device is not open,
 // info.unchecked. A refusal is no failure.
 void ocl_mma_trust(ocl_device *d, unsigned precisions);

@@ -58,8 +58,24 @@ static brc_status op_dense_dx(brc_exec *x, const brc_op *op) { return product(x,
 static brc_status op_dense_dw(brc_exec *x, const brc_op *op) { return product(x, op, NULL, true, false); }
 
 //------------------------ 2. LayerNorm, sums ----------------------------------
+// Where products on matrix units read y as a factor, the kernel that leaves it too: another name, an operand, and two more of `extra`.
+static brc_status add_copy(brc_exec *x, const brc_op *op, const brc_tensor *y, const char *name, ocl_call *c) {
+  ocl_copy copy;
+  const brc_status st = ocl_mma_copy(x, op, y, &copy);
+  if (copy.tensor) c->name = name;
+  c->operands[c->operand_count++] = copy.tensor;
+  c->extra[c->extra_count++] = copy.precision;
+  memcpy(&c->extra[c->extra_count++], &copy.scale, sizeof copy.scale);
+  return st;
+}
+
 static brc_status op_norm(brc_exec *x, const brc_op *op) {
-  return rows(x, op, (size_t)op->params.norm.members * op->params.norm.rows, OCL_NORM_LANES);
+  brc_op_params32 params;
+  ocl_call c = call_of(op, &params);
+  c.groups[0] = (size_t)op->params.norm.members * op->params.norm.rows;
+  c.local = on_cpu(x) ? 1 : OCL_NORM_LANES;
+  const brc_status st = add_copy(x, op, op->out[0], "norm_copies", &c);
+  return st ? st : ocl_call_add(x, op, &c);
 }
 
 static brc_status op_norm_backward(brc_exec *x, const brc_op *op) {
@@ -71,7 +87,8 @@ static brc_status op_norm_backward(brc_exec *x, const brc_op *op) {
   c.extra_count = 1;
   c.groups[0] = on_cpu(x) ? blocks : (size_t)p->members * p->rows;
   c.local = on_cpu(x) ? 1 : OCL_NORM_LANES;
-  brc_status st = ocl_call_add(x, op, &c);
+  brc_status st = add_copy(x, op, op->out[0], "norm_backward_copies", &c);
+  if (!st) st = ocl_call_add(x, op, &c);
   if (st || on_cpu(x) || !op->out[1]) return st;
   c.name = "norm_backward_sums";
   c.groups[0] = up(p->cols, OCL_NORM_LANES);

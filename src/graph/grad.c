@@ -148,7 +148,7 @@ static void rule_norm(grad_pass *g, brc_op *op) {
     if (x->members > 1) partial->stride = (uint64_t)partial->rows * partial->pitch;
   }
   brc_op_add(g->p, BRC_OP_norm_backward,
-             (brc_tensor *[]){dy, x, op->out[1], op->out[2], scale, n->relu ? y : NULL},
+             (brc_tensor *[]){dy, x, op->out[1], op->out[2], scale, n->relu ? bias : NULL},
              (brc_tensor *[]){dx, partial}, &op->params);
   if (dscale) brc_norm_sums(g->p, partial, x->cols, n->pitch, dscale, dbias);
   if (needs(g, x)) set(g, x, dx, 0, 0);

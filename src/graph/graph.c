@@ -356,7 +356,7 @@ brc_tensor *brc_norm(brc_program *p, brc_tensor *x, brc_tensor *scale, brc_tenso
   EXPECT("norm", scale, x->members, 1, x->cols);
   EXPECT("norm", bias, x->members, 1, x->cols);
   if (residual) EXPECT("norm", residual, x->members, x->rows, x->cols);
-  if (residual && relu) {  // the backward pass takes its mask from y
+  if (residual && relu) {  // no network has it, no kernel is tested with it
     fail(p, BRC_E_SHAPE, "op norm: relu together with a residual is not defined");
     return broken();
   }

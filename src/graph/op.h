@@ -29,8 +29,8 @@ typedef uint32_t brc_op_uint;
 // norm            x, scale, bias, residual? -> y, mean [E,B,1], rstd [E,B,1]
 //                 variance = mean of squared deviations; xhat = (x - mean) rstd; v = xhat scale + bias;
 //                 y = (residual +) (relu ? max(v, 0) : v)
-// norm_backward   dy, x, mean, rstd, scale, y? (with relu: the mask is y > 0) -> dx, partial? [E, ceil(B/block), 3 pitch]
-//                 g = relu ? dy (y > 0) : dy; gs = g scale; dx = rstd (gs - mean(gs) - xhat mean(gs xhat));
+// norm_backward   dy, x, mean, rstd, scale, bias? (with relu: v > 0 is the mask) -> dx, partial? [E, ceil(B/block), 3 pitch]
+//                 g = relu ? dy (v > 0) : dy, v as in norm (computed anew: y is not read); gs = g scale; dx = rstd (gs - mean(gs) - xhat mean(gs xhat));
 //                 partial row b = sums over the block's rows, in row order, of [g xhat | g | dx], each part `pitch` wide
 // norm_sums       partial -> dscale [E,1,W], dbias [E,1,W], dxsum? [E,1,W] (gradient of the dense bias before the norm)
 // colsum          x [E,R,C] -> [E,1,C], in row order within fixed blocks
