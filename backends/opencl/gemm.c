@@ -106,7 +106,7 @@ static float *host_address(const brc_exec *x, const brc_tensor *t) {
 }
 
 // One command for the product of some members, or of some rows of one.
-static brc_status native_step(brc_exec *x, const brc_op *op, const brc_host_gemm_args *args,
+static brc_status native_step(brc_exec *x, const brc_op *op, uint32_t member, const brc_host_gemm_args *args,
                               const struct brc_gemm_params32 *p) {
   native_product *n = calloc(1, sizeof *n);
   ocl_step *s = n ? ocl_step_add(x, op) : NULL;
@@ -122,6 +122,7 @@ static brc_status native_step(brc_exec *x, const brc_op *op, const brc_host_gemm
   s->launch = native_launch;
   s->data = n;
   s->share = true;
+  s->member = member;
   return BRC_OK;
 }
 
@@ -161,14 +162,14 @@ static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
                                   .stride_bias = p->stride_bias,
                                   .accumulate = p->accumulate};
   const uint32_t shares = x->device->shares;
-  if (shares == 1) return native_step(x, op, &all, p);
+  if (shares == 1) return native_step(x, op, 0, &all, p);
   const uint32_t each = (uint32_t)up(shares, p->batch),  // shares of one member
       rows = (uint32_t)up(up(p->m, each), SHARE_ROWS) * SHARE_ROWS;
   brc_status st = BRC_OK;
   for (uint32_t e = 0; e < p->batch && !st; e++)
     for (uint32_t r = 0; r < p->m && !st; r += rows) {
       const brc_host_gemm_args one = native_share(&all, e, r, p->m - r < rows ? p->m : r + rows);
-      st = native_step(x, op, &one, p);
+      st = native_step(x, op, p->batch > 1 ? e + 1 : 0, &one, p);
     }
   return st;
 }

@@ -239,13 +239,57 @@ static brc_status check_tensor(const brc_program *p, const brc_op *op, const brc
   return st ? brc_fail_prefix(st, "%s: ", op->label) : BRC_OK;
 }
 
+// On CPUs of few cores ops on several members are cut into one command for each, so that the members' chains of ops run side by side and
+// need not meet between two ops. Products cut themselves.
+static uint32_t *members_of(brc_op *op) {
+  switch (op->kind) {
+    case BRC_OP_norm: return &op->params.norm.members;
+    case BRC_OP_norm_backward: return &op->params.norm_backward.members;
+    case BRC_OP_norm_sums: return &op->params.norm_sums.members;
+    case BRC_OP_colsum: return &op->params.colsum.members;
+    case BRC_OP_cross_entropy: return &op->params.cross_entropy.members;
+    default: return NULL;
+  }
+}
+
+static brc_status add_member(brc_exec *x, const brc_op *op, uint32_t member) {
+  brc_op one = *op;
+  brc_tensor parts[BRC_MAX_IN + BRC_MAX_OUT];
+  *members_of(&one) = 1;
+  for (int k = 0; k < BRC_MAX_IN + BRC_MAX_OUT; k++) {
+    brc_tensor **t = k < BRC_MAX_IN ? &one.in[k] : &one.out[k - BRC_MAX_IN];
+    if (!*t || (*t)->members == 1) continue;
+    parts[k] = **t;
+    parts[k].offset += member * parts[k].stride;
+    parts[k].members = 1;
+    *t = &parts[k];
+  }
+  size_t s = x->step_count;
+  const brc_status st = ocl_ops[op->kind](x, &one);
+  for (; s < x->step_count; s++) {
+    x->steps[s].op = op;
+    x->steps[s].share = true;
+    x->steps[s].member = member + 1;
+  }
+  return st;
+}
+
+static brc_status add_steps(brc_exec *x, const brc_op *op) {
+  brc_op copy = *op;
+  const uint32_t *members = x->device->shared ? members_of(&copy) : NULL;
+  if (!members || *members == 1) return ocl_ops[op->kind](x, op);
+  brc_status st = BRC_OK;
+  for (uint32_t e = 0; e < *members && !st; e++) st = add_member(x, op, e);
+  return st;
+}
+
 static brc_status add_op(brc_exec *x, const brc_op *op) {
   for (int k = 0; k < BRC_MAX_IN + BRC_MAX_OUT; k++) {
     const brc_tensor *t = k < BRC_MAX_IN ? op->in[k] : op->out[k - BRC_MAX_IN];
     brc_status st = t ? check_tensor(x->program, op, t) : BRC_OK;
     if (st) return st;
   }
-  brc_status st = ocl_ops[op->kind](x, op);
+  brc_status st = add_steps(x, op);
   return st ? brc_fail_prefix(st, "op %d (%s): ", op->index, op->label) : BRC_OK;
 }
 

@@ -4,10 +4,10 @@
 #include "backends/opencl/opencl.h"
 #include "graph/hazard.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+// The steps of an op, or those of one member of it, where there are such: then members do not wait for each other.
 typedef struct op_node {
   brc_access uses[BRC_MAX_IN + BRC_MAX_OUT];
   int use_count;
@@ -31,10 +31,10 @@ static uint32_t first_of_end(const brc_exec *x, const op_node *n) {
 }
 
 // What each step waits for, one behind the other in `waits`. done[i]: ops that are done when op i may begin.
-static void make_waits(brc_exec *x, op_node *nodes, uint64_t *done, size_t words) {
+static void make_waits(brc_exec *x, op_node *nodes, size_t count, uint64_t *done, size_t words) {
   ocl_order *o = &x->order;
   uint32_t used = 0;
-  for (size_t i = 0; i < x->program->op_count; i++) {
+  for (size_t i = 0; i < count; i++) {
     const uint32_t first = used;
     for (size_t j = i; j-- > 0;) {
       if (get(done + i * words, j) || !conflict(&nodes[j], &nodes[i])) continue;
@@ -51,19 +51,19 @@ static void make_waits(brc_exec *x, op_node *nodes, uint64_t *done, size_t words
     }
     if (!x->steps[nodes[i].first].share) used += nodes[i].end - nodes[i].first - 1;
   }
-  for (size_t i = 0; i < x->program->op_count; i++)
+  for (size_t i = 0; i < count; i++)
     for (uint32_t s = first_of_end(x, &nodes[i]); s < nodes[i].end && !nodes[i].waited_for; s++)
       o->last[o->last_count++] = s;
 }
 
 brc_status ocl_order_make(brc_exec *x) {
-  const size_t ops = x->program->op_count, steps = x->step_count, words = ops / 64 + 1;
+  const size_t steps = x->step_count, words = steps / 64 + 1;
   ocl_order *o = &x->order;
-  op_node *nodes = calloc(ops + 1, sizeof *nodes);
-  uint64_t *done = calloc(ops * words + 1, sizeof *done);
-  // An op waits for at most all steps before it.
+  op_node *nodes = calloc(steps + 1, sizeof *nodes);
+  uint64_t *done = calloc(steps * words + 1, sizeof *done);
+  // A node waits for at most all steps before it.
   *o = (ocl_order){.steps = calloc(steps + 1, sizeof *o->steps),
-                   .waits = calloc(steps * (ops + 1) + 1, sizeof *o->waits),
+                   .waits = calloc(steps * (steps + 1) + 1, sizeof *o->waits),
                    .last = calloc(steps + 1, sizeof *o->last),
                    .events = calloc(steps + 1, sizeof *o->events),
                    .list = calloc(steps + 1, sizeof *o->list)};
@@ -71,15 +71,16 @@ brc_status ocl_order_make(brc_exec *x) {
   if (!nodes || !done || !o->steps || !o->waits || !o->last || !o->events || !o->list) {
     st = brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   } else {
-    for (uint32_t i = 0, s = 0; i < ops; i++) {
-      const brc_op *op = x->program->ops[i];
-      nodes[i].use_count = brc_op_accesses(op, nodes[i].uses);
-      nodes[i].first = s;
-      while (s < steps && x->steps[s].op == op) s++;
-      nodes[i].end = s;
-      assert(nodes[i].end > nodes[i].first);
+    size_t count = 0;
+    for (uint32_t s = 0; s < steps; count++) {
+      const ocl_step *one = &x->steps[s];
+      op_node *n = &nodes[count];
+      n->use_count = brc_op_accesses_of(one->op, one->member, n->uses);
+      n->first = s;
+      while (s < steps && x->steps[s].op == one->op && x->steps[s].member == one->member) s++;
+      n->end = s;
     }
-    make_waits(x, nodes, done, words);
+    make_waits(x, nodes, count, done, words);
   }
   free(nodes);
   free(done);
