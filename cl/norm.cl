@@ -1,6 +1,7 @@
 // LayerNorm, forwards and backwards. Rows are the E * B rows of all members, one behind the other.
 #include "cl/common.h"
 #include "cl/precision.h"
+#include "cl/strip.h"
 
 #if BRC_VEC == 16
 // Four sums side by side, as one would wait for itself: columns [c, c + 64) at a time, then what is left.
@@ -247,9 +248,45 @@ static inline float masked(float dy, float xhat, float scale, float bias) {
     COPY(copies, d);                                                                                \
   }
 __kernel void norm_backward(BACKWARD_ARGS){NORM_BACKWARD(false)} __kernel
-    void norm_backward_copies(BACKWARD_ARGS){NORM_BACKWARD(true)}
+    void norm_backward_copies(BACKWARD_ARGS) {
+  NORM_BACKWARD(true)
+}
 
-// A work-item owns a column of a block of rows: its three sums in row order. Behind norm_backward, whose dx it reads.
+// Of one column of a block of rows, in row order: the sums of g xhat, of g, and of dx, which lies there already.
+static inline float3 block_sums(__global const float *dy, __global const float *x, __global const float *mean,
+                                __global const float *rstd, float scale, float bias, __global const float *dx,
+                                uint rows, uint pitch, uint relu) {
+  float sum_gx = 0.0f, sum_g = 0.0f, sum_dx = 0.0f;
+  _Pragma("unroll 8") for (uint r = 0; r < rows; r++) {
+    const ulong at = (ulong)r * pitch;
+    const float xhat = (x[at] - mean[r]) * rstd[r], g = relu ? masked(dy[at], xhat, scale, bias) : dy[at];
+    sum_gx = fma(g, xhat, sum_gx);
+    sum_g += g;
+    sum_dx += dx[at];
+  }
+  return (float3)(sum_gx, sum_g, sum_dx);
+}
+// Column c of block `block` of a member; the sums also go to partial.
+static inline float3 block_to_partial(__global const float *dy, __global const float *x,
+                                      __global const float *mean, __global const float *rstd,
+                                      __global const float *scale, __global const float *bias,
+                                      __global const float *dx, __global float *partial,
+                                      const struct brc_norm_params *P, uint partial_pitch, uint member,
+                                      uint block, uint c) {
+  const uint blocks = (P->rows + P->block - 1) / P->block, first = block * P->block;
+  const ulong row = (ulong)member * P->rows + first, at = row * P->pitch + c;
+  const ulong of_member = (ulong)member * P->stride_p + c;
+  const float3 sums =
+      block_sums(dy + at, x + at, mean + row, rstd + row, P->relu ? scale[of_member] : 0.0f,
+                 P->relu ? bias[of_member] : 0.0f, dx + at, min(P->block, P->rows - first), P->pitch, P->relu);
+  partial += ((ulong)member * blocks + block) * partial_pitch + c;
+  partial[0] = sums.x;
+  partial[P->pitch] = sums.y;
+  partial[2 * P->pitch] = sums.z;
+  return sums;
+}
+
+// A work-item owns a column of a block of rows. Behind norm_backward, whose dx it reads.
 __kernel void norm_backward_sums(BACKWARD_ARGS) {
   USE(dy);
   USE(x);
@@ -260,23 +297,41 @@ __kernel void norm_backward_sums(BACKWARD_ARGS) {
   USE(dx);
   USE(partial);
   const uint c = (uint)get_global_id(0), group = (uint)get_group_id(1);
-  if (c >= P.cols) return;
-  const uint blocks = (P.rows + P.block - 1) / P.block, member = group / blocks,
-             first = (group % blocks) * P.block;
-  const uint last = min(first + P.block, P.rows);
-  const ulong of_member = (ulong)member * P.stride_p + c;
-  const float w = P.relu ? scale[of_member] : 0.0f, b = P.relu ? bias[of_member] : 0.0f;
-  float sum_gx = 0.0f, sum_g = 0.0f, sum_dx = 0.0f;
-  _Pragma("unroll 8") for (uint r = first; r < last; r++) {
-    const ulong row = (ulong)member * P.rows + r, at = row * P.pitch + c;
-    const float xhat = (x[at] - mean[row]) * rstd[row], g = P.relu ? masked(dy[at], xhat, w, b) : dy[at];
-    sum_gx = fma(g, xhat, sum_gx);
-    sum_g += g;
-    sum_dx += dx[at];
-  }
-  partial += (ulong)group * partial_pitch + c;
-  partial[0] = sum_gx;
-  partial[P.pitch] = sum_g;
-  partial[2 * P.pitch] = sum_dx;
+  const uint blocks = (P.rows + P.block - 1) / P.block;
+  if (c < P.cols)
+    block_to_partial(dy, x, mean, rstd, scale, bias, dx, partial, &P, partial_pitch, group / blocks,
+                     group % blocks, c);
+}
+
+// norm_backward_sums and norm_sums in one, bit for bit, for activations that stay in cache: group (strip, member), each of whose slices
+// (cl/reduce.cl) takes every 32nd block.
+__kernel void norm_backward_all_sums(ARG(dy), ARG(x), ARG(mean), ARG(rstd), ARG(scale), ARG(bias), ARG(dx),
+                                     ARG(partial), ARG(dscale), ARG(dbias), ARG(dxsum),
+                                     const struct brc_norm_params P, const uint partial_pitch,
+                                     const uint stride_out) {
+  STRIP;
+  USE(dy);
+  USE(x);
+  USE(mean);
+  USE(rstd);
+  USE(scale);
+  USE(bias);
+  USE(dx);
+  USE(partial);
+  USE(dscale);
+  USE(dbias);
+  USE(dxsum);
+  const uint member = (uint)get_group_id(1), blocks = (P.rows + P.block - 1) / P.block;
+  float3 own = 0.0f;
+  if (c < P.cols)
+    for (uint block = (uint)get_local_id(0) / STRIP_COLS; block < blocks; block += SLICES)
+      own += block_to_partial(dy, x, mean, rstd, scale, bias, dx, partial, &P, partial_pitch, member, block, c);
+  const float sum_gx = slices_sum(own.x, scratch), sum_g = slices_sum(own.y, scratch),
+              sum_dx = slices_sum(own.z, scratch);
+  if (!STRIP_OWNER || c >= P.cols) return;
+  const ulong to = (ulong)member * stride_out + c;
+  if (HAS(dscale)) dscale[to] = sum_gx;
+  if (HAS(dbias)) dbias[to] = sum_g;
+  if (HAS(dxsum)) dxsum[to] = sum_dx;
 }
 #endif

@@ -18,11 +18,14 @@ static inline vf rounded(vf x, uint precision) {
 }
 
 #if BRC_VEC == 1
-// A number of bf16 or fp16, as its two bytes.
+// A number as its nearest of bf16 or fp16, in two bytes: the same as `rounded`.
 static inline uint two_bytes(float x, uint precision) {
-  const float y = rounded(x, precision);
+  if (precision == 2) {  // in few instructions, as AdamW's copies are as many as there are parameters
+    const uint u = as_uint(x), size = u & 0x7fffffff, nearest = (size + 0x7fff + (size >> 16 & 1)) >> 16;
+    return size > 0x7f800000 ? 0x7fc0 : (u >> 16 & 0x8000) | min(nearest, 0x7f7fu);
+  }
+  const float y = rounded(x, 3);
   const uint u = as_uint(y), a = u & 0x7fffffff, sign = u >> 31 << 15;
-  if (precision == 2) return isnan(y) ? 0x7fc0 : u >> 16;
   if (isnan(y)) return 0x7e00;
   return sign | (a < 0x38800000 ? (uint)(fabs(y) * 16777216.0f) : (a >> 13) - (112u << 10));
 }

@@ -175,35 +175,31 @@ static void test_shadows(void **state) {
 }
 
 //------------------------ Copies of activations --------------------------------
-enum {
-  X,
-  SCALE,
-  BIAS,
-  Y,
-  MEAN,
-  RSTD,
-  W,
-  Z,
-  DY,
-  DX,
-  PARTIAL,
-  DK,
-  DH,
-  OPERANDS,
-  MEMBERS = 2,
-  ROWS = 70,
-  COLS = 48
-};
+enum { MEMBERS = 2, ROWS = 70, COLS = 48, BLOCK = 2 };
+enum { X, SCALE, BIAS, Y, MEAN, RSTD, W, Z, DY, DX, PARTIAL, DSCALE, DBIAS, DXSUM, DK, DH, OPERANDS };
 static const struct {
   const char *name;
   uint32_t rows, cols;
-} operands[OPERANDS] = {{"x", ROWS, COLS},  {"scale", 1, COLS}, {"bias", 1, COLS},        {"y", ROWS, COLS},
-                        {"mean", ROWS, 1},  {"rstd", ROWS, 1},  {"w", COLS, COLS},        {"z", ROWS, COLS},
-                        {"dy", ROWS, COLS}, {"dx", ROWS, COLS}, {"partial", 3, 3 * COLS}, {"dk", COLS, COLS},
+} operands[OPERANDS] = {{"x", ROWS, COLS},
+                        {"scale", 1, COLS},
+                        {"bias", 1, COLS},
+                        {"y", ROWS, COLS},
+                        {"mean", ROWS, 1},
+                        {"rstd", ROWS, 1},
+                        {"w", COLS, COLS},
+                        {"z", ROWS, COLS},
+                        {"dy", ROWS, COLS},
+                        {"dx", ROWS, COLS},
+                        {"partial", ROWS / BLOCK, 3 * COLS},
+                        {"dscale", 1, COLS},
+                        {"dbias", 1, COLS},
+                        {"dxsum", 1, COLS},
+                        {"dk", COLS, COLS},
                         {"dh", ROWS, COLS}};
 
-// What a program consists of: the norm and its backward pass; something that changes y behind it; products of y and of dx.
-enum { NORMS = 1, CHANGE = 2, PRODUCTS = 4 };
+// What a program consists of: the norm and its backward pass; the sums behind that; something that changes y behind it; products of y and
+// of dx.
+enum { NORMS = 1, SUMS = 2, CHANGE = 4, PRODUCTS = 8 };
 
 static void add_product(brc_program *p, brc_op_kind kind, brc_precision precision, brc_tensor *a, brc_tensor *b,
                         brc_tensor *c, bool accumulate) {
@@ -251,7 +247,7 @@ static size_t run_parts(brc_device *d, brc_storage *storages, int parts, brc_pre
                                     .pitch = t[X]->pitch,
                                     .stride_p = (uint32_t)t[SCALE]->stride,
                                     .relu = 1,
-                                    .block = 32,
+                                    .block = BLOCK,
                                     .eps = 1e-6}};
   if (parts & NORMS) {
     brc_op_add(p, BRC_OP_norm, (brc_tensor *[]){t[X], t[SCALE], t[BIAS], NULL},
@@ -259,6 +255,14 @@ static size_t run_parts(brc_device *d, brc_storage *storages, int parts, brc_pre
     brc_op_add(p, BRC_OP_norm_backward, (brc_tensor *[]){t[DY], t[X], t[MEAN], t[RSTD], t[SCALE], t[BIAS]},
                (brc_tensor *[]){t[DX], t[PARTIAL]}, &q);
   }
+  if (parts & SUMS)
+    brc_op_add(p, BRC_OP_norm_sums, (brc_tensor *[]){t[PARTIAL]},
+               (brc_tensor *[]){t[DSCALE], t[DBIAS], t[DXSUM]},
+               &(brc_op_params){.norm_sums = {.members = MEMBERS,
+                                              .blocks = ROWS / BLOCK,
+                                              .cols = COLS,
+                                              .pitch = t[X]->pitch,
+                                              .stride_p = (uint32_t)t[DSCALE]->stride}});
   if (parts & CHANGE) add_product(p, BRC_OP_dense_dx, precision, t[DY], t[W], t[Y], true);
   if (parts & PRODUCTS) {
     add_product(p, BRC_OP_dense, precision, t[Y], t[W], t[Z], false);
@@ -280,31 +284,37 @@ static float *values(brc_device *d, const brc_storage *s) {
   return all;
 }
 
-// On GPUs a norm and its backward pass leave the two-byte copies of what they make: one command less each, and bit for bit the products
-// of y and dx that are cast for them. Where something changes y in between, they are of the changed one.
+// On GPUs, what one program of all these parts leaves in some storages is bit for bit what two programs do, and has so many commands less.
+static void same_in_two(brc_device *d, int first, int second, brc_precision precision, const int *made,
+                        size_t count, size_t less) {
+  brc_storage storages[OPERANDS] = {{0}};
+  float *got[OPERANDS];
+  testing_reseed(3);
+  const size_t whole = run_parts(d, storages, first | second, precision);
+  for (size_t i = 0; i < count; i++) got[i] = values(d, &storages[made[i]]);
+  const size_t commands = run_parts(d, storages, first, precision) + run_parts(d, storages, second, precision);
+  assert_int_equal(whole, commands - less);
+  for (size_t i = 0; i < count; i++) {
+    float *want = values(d, &storages[made[i]]);
+    assert_memory_equal(got[i], want, storages[made[i]].elements * sizeof *want);
+    free(want), free(got[i]);
+  }
+  for (int i = 0; i < OPERANDS; i++) brc_storage_release(d, &storages[i]);
+}
+
+// A norm and its backward pass leave the two-byte copies of what they make. Where something changes y in between, products are of the
+// changed one. Sums over rows that stay in cache are one command, with those of their blocks.
 static void test_outputs(void **state) {
   (void)state;
+  static const int products[] = {Z, DK, DH}, sums[] = {PARTIAL, DSCALE, DBIAS, DXSUM};
   setenv("BRC_OPENCL_CLASS", "gpu", 1);
   brc_device *d = device_of("mma", check_path("cache"));
-  for (int p = BRC_BF16; p < BRC_PRECISION_COUNT; p++)
-    for (int change = 0; change <= CHANGE; change += CHANGE) {
-      brc_storage storages[OPERANDS] = {{0}};
-      static const int made[] = {Z, DK, DH};
-      float *got[BRC_COUNT(made)];
-      testing_reseed(3);
-      const size_t whole = run_parts(d, storages, NORMS | change | PRODUCTS, (brc_precision)p);
-      for (size_t i = 0; i < BRC_COUNT(made); i++) got[i] = values(d, &storages[made[i]]);
-      const size_t norms = run_parts(d, storages, NORMS | change, (brc_precision)p),
-                   products = run_parts(d, storages, PRODUCTS, (brc_precision)p);
-      assert_int_equal(whole,
-                       norms + products - 2);  // casts: of dx and y; with the change, of dx and once of w
-      for (size_t i = 0; i < BRC_COUNT(made); i++) {
-        float *want = values(d, &storages[made[i]]);
-        assert_memory_equal(got[i], want, storages[made[i]].elements * sizeof *want);
-        free(want), free(got[i]);
-      }
-      for (int i = 0; i < OPERANDS; i++) brc_storage_release(d, &storages[i]);
-    }
+  for (int p = BRC_BF16; p < BRC_PRECISION_COUNT; p++) {
+    // Casts: of y and dx; of w, which the change needs, too, and dx.
+    same_in_two(d, NORMS, PRODUCTS, (brc_precision)p, products, BRC_COUNT(products), 2);
+    same_in_two(d, NORMS | CHANGE, PRODUCTS, (brc_precision)p, products, BRC_COUNT(products), 2);
+  }
+  same_in_two(d, NORMS, SUMS, BRC_FP32, sums, BRC_COUNT(sums), 1);
   brc_device_close(d);
   unsetenv("BRC_OPENCL_CLASS");
 }

@@ -230,7 +230,7 @@ const brc_buffer *ocl_memory(const brc_exec *x, const brc_tensor *t);
 typedef struct ocl_call {
   const char *name;
   cl_program program;  // NULL: the device's
-  const brc_tensor *operands[BRC_MAX_IN + BRC_MAX_OUT];
+  const brc_tensor *operands[BRC_MAX_IN + 2 * BRC_MAX_OUT];
   int operand_count;
   const void *params;
   size_t params_bytes;
