@@ -15,12 +15,13 @@ typedef struct brc_device_info {
   uint32_t compute_units, max_work_group;
   uint64_t local_bytes;
   bool is_cpu, fp16, fp64;
-  bool tunes;           // has kernels for GPUs: which provider is fastest is worth measuring before training
-  unsigned precisions;  // of products: bits 1 << BRC_FP32, ...
-  bool unchecked;       // what it may have beyond them shows when it is opened
-  char gemm[128];       // GEMM providers that can run here, the default first
-  char details[512];    // what else matters there, in words: subgroups, shared memory, matrix shapes, heaps
-  char note[256];       // why it can't be used, or what is remarkable; empty if nothing
+  uint32_t side_by_side;  // commands of a program that it runs at once; 0: one
+  bool tunes;             // has kernels for GPUs: which provider is fastest is worth measuring before training
+  unsigned precisions;    // of products: bits 1 << BRC_FP32, ...
+  bool unchecked;         // what it may have beyond them shows when it is opened
+  char gemm[128];         // GEMM providers that can run here, the default first
+  char details[512];      // what else matters there, in words: subgroups, shared memory, matrix shapes, heaps
+  char note[256];         // why it can't be used, or what is remarkable; empty if nothing
 } brc_device_info;
 
 typedef struct brc_device_options {

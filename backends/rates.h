@@ -27,9 +27,10 @@ typedef struct brc_roofline {
   double product_flops
       [BRC_PRECISION_COUNT];  // flop/s of the fastest square product (`product_size`); 0: not offered
   uint32_t product_size[BRC_PRECISION_COUNT];
-  double copy_bytes;  // bytes/s of a copy on the device, read and written bytes counted
-  double launch_s;    // a command that does almost nothing, behind another that it waits for
-  double run_s;       // a program of one such command, from handing it over until it is known to be done
+  double copy_bytes;      // bytes/s of a copy on the device, read and written bytes counted
+  double launch_s;        // a command that does almost nothing, behind another that it waits for
+  uint32_t side_by_side;  // so many of them at once
+  double run_s;           // a program of one such command, from handing it over until it is known to be done
 } brc_roofline;
 // `precisions`: bits; those that the device does not offer are left out.
 brc_status brc_roofline_measure(brc_device *d, unsigned precisions, brc_roofline *out);

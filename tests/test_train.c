@@ -998,13 +998,14 @@ static void test_wrong_parameters(void **state) {
   brc_trainer_free(t);
 }
 
-// Op by op the update has the same bits, and the first op with a number that is not finite is found, with its sample.
+// Op by op the update has the same bits as where ops, or their members, run side by side; the first op with a number that is not finite is
+// found, with its sample.
 static void test_watched_update(void **state) {
   (void)state;
   testing_device *d;
   size_t n = testing_devices(&d);
   static brc_train_config c;
-  configure(&c, "probe-padding --width 33 --actor-width 20 --batch 48 --start 100");
+  configure(&c, "probe-padding --width 133 --ensemble 3 --actor-width 20 --batch 150 --start 200");
   for (size_t i = 0; i < n; i++) {
     if (d[i].provider > 0) continue;
     brc_agent *a[2];
@@ -1015,9 +1016,9 @@ static void test_watched_update(void **state) {
     for (int k = 0; k < 2; k++) {
       check_ok(brc_agent_create(&a[k], &c.agent, d[i].device, (brc_agent_flags){0}));
       check_ok(brc_agent_init(a[k]));
-      if (k == 0) check_ok(brc_batch_create(a[0], 48, &b));
+      if (k == 0) check_ok(brc_batch_create(a[0], (uint32_t)c.agent.batch, &b));
       for (uint64_t j = 0; j < b.elements; j++) b.block[j] = (float)((j * 2654435761u >> 7 & 0xff)) / 128 - 1;
-      for (uint32_t j = 0; j < 48; j++) b.task[j] = (int32_t)(j % 2), b.mask[j] = 1;
+      for (uint32_t j = 0; j < b.rows; j++) b.task[j] = (int32_t)(j % 2), b.mask[j] = 1;
       check_ok(brc_agent_write_batch(a[k], &b, false));
       check_ok(k ? brc_agent_update_watched(a[k], &b, &first) : brc_agent_update(a[k]));
       check_ok(brc_agent_wait(a[k]));

@@ -191,7 +191,8 @@ static brc_status no_such_device(const ocl_place *places, size_t count, int inde
 static uint32_t native_shares(const ocl_device *d) {
   cl_command_queue_properties can = 0;
   const uint32_t cores = d->base.info.compute_units;
-  if (strcmp(d->providers[0]->name, "native") || ocl_mma_chosen(d) || cores > OCL_SHARES_MOST ||
+  if (d->class != OCL_CPU || strcmp(d->providers[0]->name, "native") || ocl_mma_chosen(d) ||
+      cores > OCL_SHARES_MOST ||
       ocl.clGetDeviceInfo(d->id, CL_DEVICE_QUEUE_PROPERTIES, sizeof can, &can, NULL) != CL_SUCCESS ||
       !(can & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE))
     return 1;
@@ -241,7 +242,7 @@ brc_status ocl_open(brc_device **out, int index, const brc_device_options *optio
                   d->base.info.note);
   if (!st) st = ocl_gemm_choose(d, options->gemm);
   if (!st) {
-    d->shares = native_shares(d);
+    d->shares = d->base.info.side_by_side = native_shares(d);
     st = create_queues(d);
   }
   if (!st) st = take_pool(d, options->pool);

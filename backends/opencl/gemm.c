@@ -105,9 +105,9 @@ static float *host_address(const brc_exec *x, const brc_tensor *t) {
   return ocl_memory(x, t)->host + t->offset;
 }
 
-// One command for the product of some members, or of some rows of one.
-static brc_status native_step(brc_exec *x, const brc_op *op, uint32_t member, const brc_host_gemm_args *args,
-                              const struct brc_gemm_params32 *p) {
+// One command for the product of some members, or of some rows of them.
+static brc_status native_step(brc_exec *x, const brc_op *op, uint32_t first, uint32_t members,
+                              const brc_host_gemm_args *args, const struct brc_gemm_params32 *p) {
   native_product *n = calloc(1, sizeof *n);
   ocl_step *s = n ? ocl_step_add(x, op) : NULL;
   if (!s) {
@@ -122,14 +122,16 @@ static brc_status native_step(brc_exec *x, const brc_op *op, uint32_t member, co
   s->launch = native_launch;
   s->data = n;
   s->share = true;
-  s->member = member;
+  s->first_member = first;
+  s->members = members;
   return BRC_OK;
 }
 
-// Rows [r0, r1) of C of member e.
-static brc_host_gemm_args native_share(const brc_host_gemm_args *all, uint32_t e, uint32_t r0, uint32_t r1) {
+// Rows [r0, r1) of C of `count` members from e on.
+static brc_host_gemm_args native_share(const brc_host_gemm_args *all, uint32_t e, uint32_t count, uint32_t r0,
+                                       uint32_t r1) {
   brc_host_gemm_args one = *all;
-  one.batch = 1;
+  one.batch = count;
   one.m = r1 - r0;
   one.a += e * all->stride_a + (all->ta ? r0 : (size_t)r0 * all->lda);
   one.b += e * all->stride_b;
@@ -162,15 +164,17 @@ static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
                                   .stride_bias = p->stride_bias,
                                   .accumulate = p->accumulate};
   const uint32_t shares = x->device->shares;
-  if (shares == 1) return native_step(x, op, 0, &all, p);
-  const uint32_t each = (uint32_t)up(shares, p->batch),  // shares of one member
-      rows = (uint32_t)up(up(p->m, each), SHARE_ROWS) * SHARE_ROWS;
+  if (shares == 1) return native_step(x, op, 0, 0, &all, p);
+  const uint32_t parts = p->batch < shares ? p->batch : shares;  // of the members, each cut by rows
+  const uint32_t rows = (uint32_t)up(up(p->m, up(shares, parts)), SHARE_ROWS) * SHARE_ROWS;
   brc_status st = BRC_OK;
-  for (uint32_t e = 0; e < p->batch && !st; e++)
+  for (uint32_t i = 0; i < parts && !st; i++) {
+    const uint32_t first = p->batch * i / parts, count = p->batch * (i + 1) / parts - first;
     for (uint32_t r = 0; r < p->m && !st; r += rows) {
-      const brc_host_gemm_args one = native_share(&all, e, r, p->m - r < rows ? p->m : r + rows);
-      st = native_step(x, op, p->batch > 1 ? e + 1 : 0, &one, p);
+      const brc_host_gemm_args one = native_share(&all, first, count, r, p->m - r < rows ? p->m : r + rows);
+      st = native_step(x, op, first, parts > 1 ? count : 0, &one, p);
     }
+  }
   return st;
 }
 

@@ -1,6 +1,6 @@
 // The OpenCL backend: buffers, compile, run, profile.
 //
-// One in-order queue; run() only enqueues. Every op of a program has kernels of its own with all arguments set, so that
+// One in-order queue, and on CPUs of few cores one that is not (order.c); run() only enqueues. Every op of a program has kernels of its own with all arguments set, so that
 // nothing is decided, allocated or compiled per step.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
@@ -239,8 +239,8 @@ static brc_status check_tensor(const brc_program *p, const brc_op *op, const brc
   return st ? brc_fail_prefix(st, "%s: ", op->label) : BRC_OK;
 }
 
-// On CPUs of few cores ops on several members are cut into one command for each, so that the members' chains of ops run side by side and
-// need not meet between two ops. Products cut themselves.
+// On CPUs of few cores ops on several members are cut into one command per core, each for some of the members, so that the members' chains of
+// ops run side by side and need not meet between two ops. Products cut themselves, in the same way.
 static uint32_t *members_of(brc_op *op) {
   switch (op->kind) {
     case BRC_OP_norm: return &op->params.norm.members;
@@ -252,34 +252,40 @@ static uint32_t *members_of(brc_op *op) {
   }
 }
 
-static brc_status add_member(brc_exec *x, const brc_op *op, uint32_t member) {
-  brc_op one = *op;
-  brc_tensor parts[BRC_MAX_IN + BRC_MAX_OUT];
-  *members_of(&one) = 1;
+static brc_status add_members(brc_exec *x, const brc_op *op, uint32_t first, uint32_t count) {
+  brc_op part = *op;
+  brc_tensor tensors[BRC_MAX_IN + BRC_MAX_OUT];
+  *members_of(&part) = count;
   for (int k = 0; k < BRC_MAX_IN + BRC_MAX_OUT; k++) {
-    brc_tensor **t = k < BRC_MAX_IN ? &one.in[k] : &one.out[k - BRC_MAX_IN];
+    brc_tensor **t = k < BRC_MAX_IN ? &part.in[k] : &part.out[k - BRC_MAX_IN];
     if (!*t || (*t)->members == 1) continue;
-    parts[k] = **t;
-    parts[k].offset += member * parts[k].stride;
-    parts[k].members = 1;
-    *t = &parts[k];
+    tensors[k] = **t;
+    tensors[k].offset += first * tensors[k].stride;
+    tensors[k].members = count;
+    *t = &tensors[k];
   }
-  size_t s = x->step_count;
-  const brc_status st = ocl_ops[op->kind](x, &one);
-  for (; s < x->step_count; s++) {
+  const size_t before = x->step_count;
+  const brc_status st = ocl_ops[op->kind](x, &part);
+  for (size_t s = before; s < x->step_count; s++) {
     x->steps[s].op = op;
-    x->steps[s].share = true;
-    x->steps[s].member = member + 1;
+    x->steps[s].share = x->step_count == before + 1;
+    x->steps[s].first_member = first;
+    x->steps[s].members = count;
   }
   return st;
 }
 
 static brc_status add_steps(brc_exec *x, const brc_op *op) {
+  enum { LEAST_ELEMENTS = 1 << 15 };  // below that a command costs more than its work
   brc_op copy = *op;
-  const uint32_t *members = x->device->shared ? members_of(&copy) : NULL;
-  if (!members || *members == 1) return ocl_ops[op->kind](x, op);
+  const uint32_t members = x->device->shared && members_of(&copy) ? *members_of(&copy) : 1,
+                 parts = members < x->device->shares ? members : x->device->shares;
+  if (parts == 1 || brc_tensor_elements(op->in[0]) < LEAST_ELEMENTS) return ocl_ops[op->kind](x, op);
   brc_status st = BRC_OK;
-  for (uint32_t e = 0; e < *members && !st; e++) st = add_member(x, op, e);
+  for (uint32_t i = 0; i < parts && !st; i++) {
+    const uint32_t first = members * i / parts;
+    st = add_members(x, op, first, members * (i + 1) / parts - first);
+  }
   return st;
 }
 

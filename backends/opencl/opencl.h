@@ -170,10 +170,10 @@ struct ocl_step {
   cl_uint dims;
   size_t global[3], local[3];
   ocl_launch *launch;
-  void *data;       // of `launch`, freed with the step
-  bool by_clock;    // its event does not tell its time: profiles wait for it and look at the clock
-  bool share;       // does not wait for the op's other steps
-  uint32_t member;  // 1 + the only one that it works on; 0: all
+  void *data;     // of `launch`, freed with the step
+  bool by_clock;  // its event does not tell its time: profiles wait for it and look at the clock
+  bool share;     // does not wait for the op's other steps
+  uint32_t first_member, members;  // those that it works on; 0: all
 };
 
 // On a shared queue: what steps wait for.

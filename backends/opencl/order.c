@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The steps of an op, or those of one member of it, where there are such: then members do not wait for each other.
+// The steps of an op, or, where it is cut, those of some members of it: then these do not wait for the others.
 typedef struct op_node {
   brc_access uses[BRC_MAX_IN + BRC_MAX_OUT];
   int use_count;
@@ -30,7 +30,7 @@ static uint32_t first_of_end(const brc_exec *x, const op_node *n) {
   return x->steps[n->first].share ? n->first : n->end - 1;
 }
 
-// What each step waits for, one behind the other in `waits`. done[i]: ops that are done when op i may begin.
+// What each step waits for, one behind the other in `waits`. done[i]: nodes that are done when node i may begin.
 static void make_waits(brc_exec *x, op_node *nodes, size_t count, uint64_t *done, size_t words) {
   ocl_order *o = &x->order;
   uint32_t used = 0;
@@ -75,9 +75,9 @@ brc_status ocl_order_make(brc_exec *x) {
     for (uint32_t s = 0; s < steps; count++) {
       const ocl_step *one = &x->steps[s];
       op_node *n = &nodes[count];
-      n->use_count = brc_op_accesses_of(one->op, one->member, n->uses);
+      n->use_count = brc_op_accesses_of(one->op, one->first_member, one->members, n->uses);
       n->first = s;
-      while (s < steps && x->steps[s].op == one->op && x->steps[s].member == one->member) s++;
+      while (s < steps && x->steps[s].op == one->op && x->steps[s].first_member == one->first_member) s++;
       n->end = s;
     }
     make_waits(x, nodes, count, done, words);

@@ -145,7 +145,12 @@ brc_status bench_op(const brc_train_config *c, const bench_options *o, const cha
   }
   if (!st) {
     cJSON_AddNumberToObject(report, "ms_of_all_calls", total);
-    if (!o->json) printf("  all calls of one update, each alone: %.3f ms\n", total);
+    const bool rounds = !d->info.is_cpu && brc_train_precision(c) >= BRC_BF16;
+    cJSON_AddBoolToObject(report, "products_round_alone", rounds);
+    if (!o->json)
+      printf("  all calls of one update, each alone: %.3f ms%s\n", total,
+             rounds ? "; alone, a product rounds its factors itself, which in an update norms and AdamW may do"
+                    : "");
     list_absent(a->update_program, names, count, o->json, report);
     bench_finish(report, former, o);
   } else {

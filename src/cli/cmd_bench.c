@@ -59,7 +59,8 @@ brc_status brc_cmd_bench(int argc, char **argv) {
   c.agent.tasks = o.tasks;
   c.agent.target_entropy = NAN;
   st = brc_agent_config_resolve(&c.agent);
-  if (!st && o.m && (!o.n || !o.k)) st = brc_fail(BRC_E_USAGE, "option --gemm-m needs --gemm-n and --gemm-k");
+  if (!st && (o.m || o.n || o.k || o.members) && (!o.m || !o.n || !o.k))
+    st = brc_fail(BRC_E_USAGE, "a product needs all of --gemm-m, --gemm-n and --gemm-k");
   if (st) return st;
   bool one = !strcmp(words[0], "update") || !strcmp(words[0], "gemm");
   if (one && count > 1)

@@ -9,25 +9,25 @@ unsigned brc_op_written(brc_op_kind kind) {
   }
 }
 
-static brc_access access_of(const brc_tensor *t, uint32_t member, bool reads, bool writes) {
+static brc_access access_of(const brc_tensor *t, uint32_t first, uint32_t count, bool reads, bool writes) {
   brc_tensor part = *t;
-  if (member && t->members > 1) {
-    part.offset += (uint64_t)(member - 1) * t->stride;
-    part.members = 1;
+  if (count && t->members > 1) {
+    part.offset += (uint64_t)first * t->stride;
+    part.members = count;
   }
   return (brc_access){part.storage, part.offset, part.offset + brc_tensor_elements(&part), reads, writes};
 }
 
-int brc_op_accesses(const brc_op *op, brc_access *out) { return brc_op_accesses_of(op, 0, out); }
+int brc_op_accesses(const brc_op *op, brc_access *out) { return brc_op_accesses_of(op, 0, 0, out); }
 
-int brc_op_accesses_of(const brc_op *op, uint32_t member, brc_access *out) {
+int brc_op_accesses_of(const brc_op *op, uint32_t first, uint32_t count, brc_access *out) {
   const unsigned written = brc_op_written(op->kind);
   const bool adds = op->kind <= BRC_OP_dense_dw && op->params.dense.accumulate;
   int n = 0;
   for (int i = 0; i < BRC_MAX_IN; i++)
-    if (op->in[i]) out[n++] = access_of(op->in[i], member, true, written >> i & 1);
+    if (op->in[i]) out[n++] = access_of(op->in[i], first, count, true, written >> i & 1);
   for (int i = 0; i < BRC_MAX_OUT; i++)
-    if (op->out[i]) out[n++] = access_of(op->out[i], member, adds, true);
+    if (op->out[i]) out[n++] = access_of(op->out[i], first, count, adds, true);
   return n;
 }
 

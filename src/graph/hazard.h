@@ -16,8 +16,8 @@ typedef struct brc_access {
 unsigned brc_op_written(brc_op_kind kind);
 // The accesses of an op of a finished program, one per operand present. Returns how many (at most BRC_MAX_IN + BRC_MAX_OUT).
 int brc_op_accesses(const brc_op *op, brc_access *out);
-// The same of the part of an op that works on one member: 1 + its number, 0 for all. Operands that have but one are there as a whole.
-int brc_op_accesses_of(const brc_op *op, uint32_t member, brc_access *out);
+// The same of the part of an op that works on `count` members from `first` on; 0: on all. Operands that have but one are there as a whole.
+int brc_op_accesses_of(const brc_op *op, uint32_t first, uint32_t count, brc_access *out);
 // May `later` not begin before `earlier` is done? (One of them writes what the other touches.)
 bool brc_access_conflict(const brc_access *earlier, const brc_access *later);
 #endif
