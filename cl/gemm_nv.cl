@@ -134,6 +134,8 @@ INLINE void load_b(uint *b, __local const uint4 *tile, uint first, uint half_, u
 }
 
 
+// On Hopper wgmma has the others.
+#ifndef SMALL_TILES
 #define WAIT      1
 #define STAGES    3
 #define TILE_M    128
@@ -151,6 +153,7 @@ INLINE void load_b(uint *b, __local const uint4 *tile, uint first, uint half_, u
 #define WARPS_N   2
 #define NAME(x)   x##_128x64
 #include "cl/gemm_nv_tile.h"
+#endif
 
 #define WAIT      2
 #define STAGES    4

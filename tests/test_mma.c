@@ -55,6 +55,34 @@ static void test_refused(void **state) {
   setenv("BRC_EMULATE_MMA", "1", 1);
 }
 
+// A Hopper's unit has small tiles alone, where wgmma has large ones; where wgmma is refused, all.
+static void test_hopper(void **state) {
+  (void)state;
+  enum { WGMMA_LARGE = 1, UNIT_LARGE = 4, UNIT_SMALL = 6 };  // of mma.c's tiles
+  for (int wrong = 0; wrong < 2; wrong++) {
+    setenv("BRC_EMULATE_MMA", wrong ? "hopper-wrong" : "hopper", 1);
+    for (int again = 0; again < 2; again++) {
+      brc_device *d;
+      check_ok(brc_backend_opencl.open(
+          &d, 0,
+          &(brc_device_options){
+              .gemm = "mma", .cache_dir = check_path("cache"), .precisions = 1u << BRC_BF16}));
+      assert_int_equal(d->info.precisions, FP32 | 1u << BRC_BF16);
+      assert_true(wrong ? strstr(d->info.note, "wgmma refused for bf16: nn ") == d->info.note : !*d->info.note);
+      static const uint32_t tiles[] = {WGMMA_LARGE, UNIT_LARGE, UNIT_SMALL};
+      for (size_t i = 0; i < BRC_COUNT(tiles); i++) {
+        const ocl_gemm g = {.p.precision = BRC_BF16, .tile = tiles[i]};
+        assert_int_equal(ocl_mma_takes((const ocl_device *)d, &g),
+                         tiles[i] == UNIT_SMALL || (tiles[i] == UNIT_LARGE) == wrong);
+      }
+      check_ok(brc_check_products(d, BRC_BF16, 300, 200, 70, 2));
+      check_ok(brc_check_products(d, BRC_BF16, 40, 30, 70, 2));
+      brc_device_close(d);
+    }
+  }
+  setenv("BRC_EMULATE_MMA", "1", 1);
+}
+
 // Shapes by the table's own choice of tiles and parts of k, one after the other on one device.
 static void test_shapes(void **state) {
   (void)state;
@@ -330,8 +358,9 @@ int main(void) {
   }
   setenv("BRC_EMULATE_MMA", "1", 1);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_trust),   cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_shapes),  cmocka_unit_test(test_updates),
-                                     cmocka_unit_test(test_shadows), cmocka_unit_test(test_outputs)};
+                                     cmocka_unit_test(test_hopper),  cmocka_unit_test(test_shapes),
+                                     cmocka_unit_test(test_updates), cmocka_unit_test(test_shadows),
+                                     cmocka_unit_test(test_outputs)};
   return testing_finish(cmocka_run_group_tests_name("mma", tests, NULL, NULL));
 }
 #else

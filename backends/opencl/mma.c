@@ -5,11 +5,11 @@
 // the device's note, and the others go on.
 //
 // tf32 reads float32 where it lies. For bf16 and fp16 a factor is copied first, rounded, on GPUs by the op that makes it where that can
-// (norm, norm_backward); the copy serves every product until something writes what it was made of, then its memory serves another. Parameters have copies that last (shadows): the AdamW that steps them writes
-// these too, so that no update makes them anew.
+// (norm, norm_backward); the copy serves every product until something writes what it was made of, then its memory serves another.
+// Parameters have copies that last (shadows): the AdamW that steps them writes these too, so that no update makes them anew.
 //
-// BRC_EMULATE_MMA, for tests, runs all of it on devices without matrix units: "1" (NVIDIA's) or the name of another unit; "wrong": NVIDIA's,
-// with products that are to be refused.
+// BRC_EMULATE_MMA, for tests, runs all of it on devices without matrix units: "1" (all of NVIDIA's), "hopper" (what a Hopper takes of it) or
+// the name of another unit; "wrong" and "hopper-wrong": with products, or wgmma's, that are to be refused.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
 #include "backends/product_check.h"
@@ -25,7 +25,10 @@ enum { UNIT, WGMMA };  // families of kernels: the device's unit's, and Hopper's
 static size_t up(size_t a, size_t b) { return (a + b - 1) / b; }
 
 //------------------------ 1. Where ---------------------------------------------
-static bool wrong_on_purpose(void) { return ocl_emulated() && !strcmp(ocl_emulated(), "wrong"); }
+static bool wrong_on_purpose(int family) {
+  const char *name = ocl_emulated();
+  return name && (!strcmp(name, "wrong") || (family == WGMMA && !strcmp(name, "hopper-wrong")));
+}
 
 bool ocl_mma_device(const ocl_device *d) {
   ocl_unit u;
@@ -47,6 +50,11 @@ static bool family_here(const ocl_device *d, int family) {
   return family == UNIT || (d->mma.unit.generation && (ocl_emulated() || d->mma.unit.generation == 9));
 }
 
+// On Hopper the unit's program has small tiles alone, as wgmma has large ones: the driver needs 5 s for all of them, 1 s for those.
+static bool small_tiles(const ocl_device *d, uint32_t precision) {
+  return d->mma.unit.generation == 9 && !(d->mma.refused >> precision & 1);
+}
+
 static brc_status program_of(ocl_device *d, int family, brc_precision precision) {
   const ocl_unit *u = family_of(d, family);
   cl_program *p = &d->mma.programs[family][precision];
@@ -54,6 +62,8 @@ static brc_status program_of(ocl_device *d, int family, brc_precision precision)
   if (family == WGMMA && !ocl_emulated()) return ocl_program_prebuilt(d, wgmma_prebuilt[precision], p);
   char options[128];
   ocl_unit_options(u, precision, options, sizeof options);
+  if (family == UNIT && small_tiles(d, precision))
+    snprintf(options + strlen(options), sizeof options - strlen(options), " -DSMALL_TILES");
   return ocl_program_make(d, &u->source, 1, options, p);
 }
 
@@ -84,8 +94,13 @@ const char *const *ocl_mma_tiles(const ocl_device *d) {
   return names;
 }
 
+static bool is_built(const ocl_device *d, const struct mma_tile *t, uint32_t precision) {
+  return t->family != UNIT || t->m < 128 || !small_tiles(d, precision);
+}
+
 bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g) {
-  return d->mma.trusted[g->tile ? tiles[g->tile - 1].family : UNIT] >> g->p.precision & 1;
+  const struct mma_tile *t = g->tile ? &tiles[g->tile - 1] : NULL;
+  return (d->mma.trusted[t ? t->family : UNIT] >> g->p.precision & 1) && (!t || is_built(d, t, g->p.precision));
 }
 
 enum { THREADS = 128 /* of copies and sums */, SPLIT_MOST = 16, SPLIT_LEAST_K = 256 };
@@ -95,7 +110,8 @@ static size_t tiles_of(const struct mma_tile *t, const ocl_gemm *g) {
 }
 
 static bool tile_takes(const ocl_device *d, const struct mma_tile *t, const ocl_gemm *g) {
-  return (d->mma.trusted[t->family] >> g->p.precision & 1) && 2 * g->p.m > t->m && 2 * g->p.n > t->n &&
+  return (d->mma.trusted[t->family] >> g->p.precision & 1) && is_built(d, t, g->p.precision) &&
+         2 * g->p.m > t->m && 2 * g->p.n > t->n &&
          100 * tiles_of(t, g) >= (size_t)t->fill * d->base.info.compute_units;
 }
 
@@ -406,7 +422,7 @@ brc_status ocl_mma_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   struct brc_gemm_params32 p = g->p;
   const uint32_t part = split_k(x->device, g, t), splits = (uint32_t)up(p.k, part);
   if (p.precision == BRC_TF32) p.scale_a = p.scale_b = 1;
-  p.k -= wrong_on_purpose();  // the last one is forgotten
+  p.k -= wrong_on_purpose(t->family);  // the last one is forgotten
   // Hopper's tf32 (gemm_nv_wgmma.cl): nn is computed with rows and columns swapped, tn takes its second factor turned.
   const bool k_major = t->family == WGMMA && p.precision == BRC_TF32, swapped = k_major && !g->ta && !g->tb;
   const brc_tensor *a, *b;
@@ -447,7 +463,7 @@ static brc_status check_products(ocl_device *d, int family, brc_precision precis
   brc_status st = program_of(d, family, precision);
   const uint32_t step = step_k(family, precision);
   for (uint32_t t = 0; !st && t < BRC_COUNT(tiles); t++) {
-    if (tiles[t].family != family) continue;
+    if (tiles[t].family != family || !is_built(d, &tiles[t], precision)) continue;
     d->mma.forced_tile = t + 1;
     d->mma.forced_splits = 1;
     st = brc_check_products(&d->base, precision, tiles[t].m + 13, tiles[t].n + 29, 10 * step + 5, 2);
@@ -479,7 +495,8 @@ static brc_status verdict_begin(brc_cache *c, const ocl_device *d) {
                          wgmma_prebuilt[BRC_FP16]};
   char options[160];
   ocl_unit_options(&d->mma.unit, BRC_FP32, options, sizeof options);
-  if (wrong_on_purpose()) snprintf(options + strlen(options), sizeof options - strlen(options), " -DWRONG");
+  if (ocl_emulated())
+    snprintf(options + strlen(options), sizeof options - strlen(options), " %s", ocl_emulated());
   return ocl_cache_begin(c, d, files, d->mma.unit.generation ? BRC_COUNT(files) : 1, options, "BRCMMA5");
 }
 
@@ -492,6 +509,7 @@ static void verdict_read(ocl_device *d) {
     if (v && bytes == sizeof *v) {
       d->mma.known = v->known;
       memcpy(d->mma.trusted, v->trusted, sizeof v->trusted);
+      d->mma.refused = v->known & ~v->trusted[WGMMA];
       memcpy(d->base.info.note, v->note, sizeof v->note);
     }
   }
@@ -506,21 +524,28 @@ static void verdict_write(const ocl_device *d) {
   if (!verdict_begin(&c, d) && brc_cache_prepare(&c)) brc_cache_write(&c, &v, sizeof v);
 }
 
-static void check_precision(ocl_device *d, brc_precision precision) {
+static bool check_family(ocl_device *d, int family, brc_precision precision) {
   const unsigned bit = 1u << precision;
-  for (int f = 0; f < OCL_MMA_FAMILIES; f++) {
-    if (!family_here(d, f) || !(family_of(d, f)->precisions & bit)) continue;
-    d->mma.trusted[UNIT] |= bit;  // so that the check's products come here
-    const bool good = !check_products(d, f, precision);
-    if (good)
-      d->mma.trusted[f] |= bit;
-    else
-      refuse(&d->base.info, family_of(d, f)->name, precision);
-    if (f == UNIT && !good) {
-      d->mma.trusted[UNIT] &= ~bit;
-      return;  // the others cast and add with its kernels
-    }
+  d->mma.trusted[UNIT] |= bit;  // so that the check's products come here
+  if (!check_products(d, family, precision)) {
+    d->mma.trusted[family] |= bit;
+    return true;
   }
+  d->mma.trusted[family] &= ~bit;
+  refuse(&d->base.info, family_of(d, family)->name, precision);
+  return false;
+}
+
+// The unit's first, as Hopper's own cast and add with its kernels. Where these are refused the unit's large tiles take their place.
+static void check_precision(ocl_device *d, brc_precision precision) {
+  if (!check_family(d, UNIT, precision) || !family_here(d, WGMMA) || check_family(d, WGMMA, precision)) return;
+  const bool had_all = !small_tiles(d, precision);
+  d->mma.refused |= 1u << precision;
+  if (had_all) return;
+  cl_program *p = &d->mma.programs[UNIT][precision];
+  if (*p) ocl.clReleaseProgram(*p);
+  *p = NULL;
+  check_family(d, UNIT, precision);
 }
 
 void ocl_mma_trust(ocl_device *d, unsigned precisions) {

@@ -81,7 +81,7 @@ const char *ocl_emulated(void) {
   return name && *name ? name : NULL;
 }
 
-// "1" and "wrong" are no names: NVIDIA's.
+// "1", "wrong", "hopper" and "hopper-wrong" are no names: NVIDIA's.
 static const struct row *row_named(const char *name) {
   const struct row *r = rows, *end = rows + BRC_COUNT(rows);
   while (r < end && strcmp(r->unit.name, name)) r++;
@@ -92,6 +92,7 @@ bool ocl_unit_find(const ocl_device *d, ocl_unit *out) {
   const char *name = ocl_emulated();
   if (name) {
     *out = row_named(name)->unit;
+    if (!strncmp(name, "hopper", 6)) out->generation = 9;
     return true;
   }
   for (const struct row *r = rows; r < rows + BRC_COUNT(rows); r++) {
