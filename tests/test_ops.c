@@ -1284,6 +1284,7 @@ int main(int argc, char **argv) {
           .name = brc_op_infos[i].name, .test_func = test_op, .initial_state = (void *)(intptr_t)i};
   }
   if (argc == 1) tests[count++] = (struct CMUnitTest){.name = "params32", .test_func = test_params32};
+  setenv("BRC_CUT_OPS", "1", 0);            // by members, however small they are, where a backend does
   setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
   setenv("BRC_EMULATE_MMA", "1", 0);        // and the kernels of NVIDIA's, but for their instructions
   int failed = _cmocka_run_group_tests("ops", tests, count, NULL, NULL);

@@ -1006,6 +1006,7 @@ static void test_watched_update(void **state) {
   size_t n = testing_devices(&d);
   static brc_train_config c;
   configure(&c, "probe-padding --width 133 --ensemble 3 --actor-width 20 --batch 150 --start 200");
+  setenv("BRC_CUT_OPS", "1", 1);
   for (size_t i = 0; i < n; i++) {
     if (d[i].provider > 0) continue;
     brc_agent *a[2];
@@ -1044,6 +1045,7 @@ static void test_watched_update(void **state) {
     for (int k = 0; k < 2; k++) free(kernel[k]), brc_agent_free(a[k]);
     brc_batch_free(&b);
   }
+  unsetenv("BRC_CUT_OPS");
 }
 
 // A first save of rows after the ring went round twice and ended on its last slot: the file once lacked that slot.

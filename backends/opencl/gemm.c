@@ -88,9 +88,19 @@ typedef struct native_product {
   float scale_a, scale_b;
 } native_product;
 
+// Without a pool member by member, so that what it packs of one is still in cache.
 static void CL_CALLBACK native_run(void *data) {
-  native_product *p = data;
-  brc_host_gemm_rounded(p->pool, &p->args, p->precision, p->scale_a, p->scale_b);
+  const native_product *p = data;
+  const uint32_t members = p->pool ? 1 : p->args.batch;
+  brc_host_gemm_args one = p->args;
+  one.batch /= members;
+  for (uint32_t e = 0; e < members; e++) {
+    brc_host_gemm_rounded(p->pool, &one, p->precision, p->scale_a, p->scale_b);
+    one.a += one.stride_a;
+    one.b += one.stride_b;
+    one.c += one.stride_c;
+    if (one.bias) one.bias += one.stride_bias;
+  }
 }
 
 static brc_status native_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, ocl_waits waits,
@@ -165,7 +175,7 @@ static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
                                   .accumulate = p->accumulate};
   const uint32_t shares = x->device->shares;
   if (shares == 1) return native_step(x, op, 0, 0, &all, p);
-  const uint32_t parts = p->batch < shares ? p->batch : shares;  // of the members, each cut by rows
+  const uint32_t parts = p->batch > 1 ? ocl_parts(x->device, p->batch) : 1;  // each of them cut by rows
   const uint32_t rows = (uint32_t)up(up(p->m, up(shares, parts)), SHARE_ROWS) * SHARE_ROWS;
   brc_status st = BRC_OK;
   for (uint32_t i = 0; i < parts && !st; i++) {

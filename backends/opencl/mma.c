@@ -61,16 +61,13 @@ static brc_status program_of(ocl_device *d, int family, brc_precision precision)
   if (*p) return BRC_OK;
   if (family == WGMMA && !ocl_emulated()) return ocl_program_prebuilt(d, wgmma_prebuilt[precision], p);
   char options[128];
-  ocl_unit_options(u, precision, options, sizeof options);
-  if (family == UNIT && small_tiles(d, precision))
-    snprintf(options + strlen(options), sizeof options - strlen(options), " -DSMALL_TILES");
+  ocl_unit_options(u, precision, family == UNIT && small_tiles(d, precision), options, sizeof options);
   return ocl_program_make(d, &u->source, 1, options, p);
 }
 
 void ocl_mma_close(ocl_device *d) {
   for (int f = 0; f < OCL_MMA_FAMILIES; f++)
-    for (int i = 0; i < BRC_PRECISION_COUNT; i++)
-      if (d->mma.programs[f][i]) ocl.clReleaseProgram(d->mma.programs[f][i]);
+    for (int i = 0; i < BRC_PRECISION_COUNT; i++) ocl_program_drop(d, &d->mma.programs[f][i]);
 }
 
 //------------------------ 2. Tiles ---------------------------------------------
@@ -494,7 +491,7 @@ static brc_status verdict_begin(brc_cache *c, const ocl_device *d) {
   const char *files[] = {d->mma.unit.source, wgmma.source, wgmma_prebuilt[BRC_TF32], wgmma_prebuilt[BRC_BF16],
                          wgmma_prebuilt[BRC_FP16]};
   char options[160];
-  ocl_unit_options(&d->mma.unit, BRC_FP32, options, sizeof options);
+  ocl_unit_options(&d->mma.unit, BRC_FP32, false, options, sizeof options);
   if (ocl_emulated())
     snprintf(options + strlen(options), sizeof options - strlen(options), " %s", ocl_emulated());
   return ocl_cache_begin(c, d, files, d->mma.unit.generation ? BRC_COUNT(files) : 1, options, "BRCMMA5");
@@ -542,9 +539,7 @@ static void check_precision(ocl_device *d, brc_precision precision) {
   const bool had_all = !small_tiles(d, precision);
   d->mma.refused |= 1u << precision;
   if (had_all) return;
-  cl_program *p = &d->mma.programs[UNIT][precision];
-  if (*p) ocl.clReleaseProgram(*p);
-  *p = NULL;
+  ocl_program_drop(d, &d->mma.programs[UNIT][precision]);
   check_family(d, UNIT, precision);
 }
 

@@ -239,8 +239,10 @@ static brc_status check_tensor(const brc_program *p, const brc_op *op, const brc
   return st ? brc_fail_prefix(st, "%s: ", op->label) : BRC_OK;
 }
 
-// On CPUs of few cores ops on several members are cut into one command per core, each for some of the members, so that the members' chains of
-// ops run side by side and need not meet between two ops. Products cut themselves, in the same way.
+// On CPUs of few cores ops on several members are cut into commands for some of the members each, so that the members' chains of ops run
+// side by side and need not meet between two ops. Products cut themselves, in the same way.
+uint32_t ocl_parts(const ocl_device *d, uint32_t members) { return members % d->shares ? members : d->shares; }
+
 static uint32_t *members_of(brc_op *op) {
   switch (op->kind) {
     case BRC_OP_norm: return &op->params.norm.members;
@@ -276,11 +278,12 @@ static brc_status add_members(brc_exec *x, const brc_op *op, uint32_t first, uin
 }
 
 static brc_status add_steps(brc_exec *x, const brc_op *op) {
-  enum { LEAST_ELEMENTS = 1 << 15 };  // below that a command costs more than its work
+  // Below that a command costs more than its work. BRC_CUT_OPS, for tests: all are cut.
+  const uint64_t least = brc_env_is_one("BRC_CUT_OPS") ? 1 : 1 << 15;
   brc_op copy = *op;
-  const uint32_t members = x->device->shared && members_of(&copy) ? *members_of(&copy) : 1,
-                 parts = members < x->device->shares ? members : x->device->shares;
-  if (parts == 1 || brc_tensor_elements(op->in[0]) < LEAST_ELEMENTS) return ocl_ops[op->kind](x, op);
+  const uint32_t *of = x->device->shared ? members_of(&copy) : NULL, members = of ? *of : 1,
+                 parts = ocl_parts(x->device, members);
+  if (members == 1 || brc_tensor_elements(op->in[0]) < least) return ocl_ops[op->kind](x, op);
   brc_status st = BRC_OK;
   for (uint32_t i = 0; i < parts && !st; i++) {
     const uint32_t first = members * i / parts;

@@ -131,6 +131,8 @@ brc_status ocl_program_make(ocl_device *d, const char *const *files, size_t coun
                             cl_program *out);
 // A program of a file that is a binary for the driver's loader: PTX.
 brc_status ocl_program_prebuilt(ocl_device *d, const char *file, cl_program *out);
+// Give such a program back; NULL is fine.
+void ocl_program_drop(ocl_device *d, cl_program *program);
 // What a GPU's driver gets for such a program (no files: the kernels that all devices need): options, and the source, which the caller
 // frees. Needs no device.
 brc_status ocl_program_text(const char *const *files, size_t count, const char *more, char *options,
@@ -223,6 +225,9 @@ void ocl_order_free(ocl_order *o);
 
 // Append an empty step for `op`; NULL when out of memory (brc_error is set).
 ocl_step *ocl_step_add(brc_exec *x, const brc_op *op);
+// How many commands an op on several members is cut into on a shared queue, each for as many of them: as many as there are cores; where the
+// members are no multiple of these, one for each member.
+uint32_t ocl_parts(const ocl_device *d, uint32_t members);
 // Where a tensor lies.
 const brc_buffer *ocl_memory(const brc_exec *x, const brc_tensor *t);
 
@@ -281,8 +286,8 @@ size_t ocl_gemm_candidates(brc_device *d, brc_precision precision, char (*out)[B
 bool ocl_unit_find(const ocl_device *d, ocl_unit *out);
 const char *ocl_emulated(void);         // what BRC_EMULATE_MMA says; NULL: nothing
 const ocl_unit *ocl_unit_at(size_t i);  // all of them; NULL behind the last
-// Options of its program for a precision, behind the common ones.
-void ocl_unit_options(const ocl_unit *u, brc_precision precision, char *out, size_t bytes);
+// Options of its program for a precision, behind the common ones; `small`: with the smallest tiles alone (NVIDIA's).
+void ocl_unit_options(const ocl_unit *u, brc_precision precision, bool small, char *out, size_t bytes);
 
 bool ocl_mma_device(const ocl_device *d);
 bool ocl_mma_takes(const ocl_device *d, const ocl_gemm *g);

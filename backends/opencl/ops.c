@@ -80,14 +80,21 @@ static brc_status op_norm(brc_exec *x, const brc_op *op) {
 }
 
 // Does the op behind this norm_backward sum its partials, in a kernel that makes them, too? It walks down columns, eight at a time: that is
-// for activations that stay in the second-level cache (dy, x, dx; 40 MB on an A100).
+// for activations that stay in the second-level cache (dy, x, dx; 40 MB on an A100). That kernel reads what this op reads while it writes
+// what the other one writes, which neither the plan of memory nor hazard.h knows of: only in order, and into storages that this op has
+// nothing in.
 static bool sums_behind(const brc_exec *x, const brc_op *op) {
   enum { CACHED_MOST = 32 << 20 };
   const struct brc_norm_params *p = &op->params.norm_backward;
   const brc_op *next = (size_t)op->index + 1 < x->program->op_count ? x->program->ops[op->index + 1] : NULL;
-  return !on_cpu(x) && op->kind == BRC_OP_norm_backward && op->out[1] && next &&
-         next->kind == BRC_OP_norm_sums && next->in[0] == op->out[1] &&
-         3 * sizeof(float) * p->members * p->rows * p->pitch <= CACHED_MOST;
+  if (on_cpu(x) || x->device->shared || op->kind != BRC_OP_norm_backward || !op->out[1] || !next ||
+      next->kind != BRC_OP_norm_sums || next->in[0] != op->out[1] ||
+      3 * sizeof(float) * p->members * p->rows * p->pitch > CACHED_MOST)
+    return false;
+  for (int i = 0; i < BRC_MAX_OUT; i++)
+    for (int k = 0; k < BRC_MAX_IN && next->out[i]; k++)
+      if (!next->out[i]->storage || (op->in[k] && op->in[k]->storage == next->out[i]->storage)) return false;
+  return true;
 }
 
 static brc_status op_norm_backward(brc_exec *x, const brc_op *op) {

@@ -238,6 +238,20 @@ brc_status ocl_program_make(ocl_device *d, const char *const *files, size_t coun
   return st;
 }
 
+void ocl_program_drop(ocl_device *d, cl_program *program) {
+  for (struct ocl_warm **w = &d->warm, *gone; *program && *w;) {
+    if ((*w)->program != *program) {
+      w = &(*w)->next;
+      continue;
+    }
+    gone = *w;
+    *w = gone->next;
+    free(gone);
+  }
+  if (*program) ocl.clReleaseProgram(*program);
+  *program = NULL;
+}
+
 brc_status ocl_program_prebuilt(ocl_device *d, const char *file, cl_program *out) {
   const brc_cl_source *s = source_find(file, strlen(file));
   if (!s) return brc_fail(BRC_E_NOT_FOUND, "kernels '%s' are not in this build", file);

@@ -103,8 +103,8 @@ bool ocl_unit_find(const ocl_device *d, ocl_unit *out) {
   return false;
 }
 
-void ocl_unit_options(const ocl_unit *u, brc_precision precision, char *out, size_t bytes) {
-  snprintf(out, bytes, "%s -DPRECISION=%d%s", u->options, precision,
-           ocl_emulated() ? " -DMMA_EMULATED" : u->real);
+void ocl_unit_options(const ocl_unit *u, brc_precision precision, bool small, char *out, size_t bytes) {
+  snprintf(out, bytes, "%s -DPRECISION=%d%s%s", u->options, precision,
+           ocl_emulated() ? " -DMMA_EMULATED" : u->real, small ? " -DSMALL_TILES" : "");
 }
 #endif
