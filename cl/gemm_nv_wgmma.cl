@@ -20,7 +20,8 @@
 
 //------------------------ 1. Instructions --------------------------------------
 #ifndef MMA_EMULATED
-// Where a matrix lies in local memory (PTX ISA, "Matrix Descriptor Format"): the permutation within 128 bytes (1); bytes from 8 rows (K-major) or 8 k (MN-major) to the next 8; bytes from 64 rows to the next 64 (MN-major).
+// Where a matrix lies in local memory (PTX ISA, "Matrix Descriptor Format"): the permutation within 128 bytes (1); bytes from 8 rows
+// (K-major) or 8 k (MN-major) to the next 8; bytes from 64 rows to the next 64 (MN-major).
 INLINE ulong descriptor(uint address, uint next64, uint next8, ulong permutation) {
   return (ulong)(address >> 4 & 0x3fff) | (ulong)(next64 >> 4) << 16 | (ulong)(next8 >> 4) << 32 |
          permutation << 62;

@@ -101,16 +101,24 @@ static inline float row_squares(__global const float *x, uint cols, float mu, ui
     mean_buffer[mean_offset + row] = mu;                                                \
     rstd_buffer[rstd_offset + row] = s;                                                 \
   }
-__kernel void norm(NORM_ARGS){NORM(false)}
+__kernel void norm(NORM_ARGS) { NORM(false); }
 #if BRC_VEC == 1
-__kernel void norm_copies(NORM_ARGS) {
-  NORM(true)
-}
+__kernel void norm_copies(NORM_ARGS) { NORM(true); }
 #endif
 
-#define BACKWARD_ARGS                                                                             \
-  ARG(dy), ARG(x), ARG(mean), ARG(rstd), ARG(scale), ARG(bias), ARG(dx), ARG(partial), ARG(copy), \
-      const struct brc_norm_params P, const uint partial_pitch, const uint precision, const uint copy_scale
+#define BACKWARD_OPERANDS ARG(dy), ARG(x), ARG(mean), ARG(rstd), ARG(scale), ARG(bias), ARG(dx), ARG(partial)
+#define BACKWARD_ARGS                                                                     \
+  BACKWARD_OPERANDS, ARG(copy), const struct brc_norm_params P, const uint partial_pitch, \
+      const uint precision, const uint copy_scale
+#define USE_BACKWARD \
+  USE(dy);           \
+  USE(x);            \
+  USE(mean);         \
+  USE(rstd);         \
+  USE(scale);        \
+  USE(bias);         \
+  USE(dx);           \
+  USE(partial)
 
 #if BRC_VEC == 16
 // g: the gradient behind the relu, which was open where norm's v, the same number here, is positive.
@@ -175,14 +183,7 @@ static inline void backward_rows(const uint n, __global const float *dy, __globa
 // which stay in cache.
 #define ROWS 4
 __kernel void norm_backward(BACKWARD_ARGS) {
-  USE(dy);
-  USE(x);
-  USE(mean);
-  USE(rstd);
-  USE(scale);
-  USE(bias);
-  USE(dx);
-  USE(partial);
+  USE_BACKWARD;
   const uint blocks = (P.rows + P.block - 1) / P.block, group = (uint)get_group_id(0);
   const uint member = group / blocks, begin = (group % blocks) * P.block, end = min(begin + P.block, P.rows);
   const bool sums = HAS(partial);
@@ -247,10 +248,8 @@ static inline float masked(float dy, float xhat, float scale, float bias) {
     dx[c] = d;                                                                                      \
     COPY(copies, d);                                                                                \
   }
-__kernel void norm_backward(BACKWARD_ARGS){NORM_BACKWARD(false)} __kernel
-    void norm_backward_copies(BACKWARD_ARGS) {
-  NORM_BACKWARD(true)
-}
+__kernel void norm_backward(BACKWARD_ARGS) { NORM_BACKWARD(false); }
+__kernel void norm_backward_copies(BACKWARD_ARGS) { NORM_BACKWARD(true); }
 
 // Of one column of a block of rows, in row order: the sums of g xhat, of g, and of dx, which lies there already.
 static inline float3 block_sums(__global const float *dy, __global const float *x, __global const float *mean,
@@ -288,14 +287,7 @@ static inline float3 block_to_partial(__global const float *dy, __global const f
 
 // A work-item owns a column of a block of rows. Behind norm_backward, whose dx it reads.
 __kernel void norm_backward_sums(BACKWARD_ARGS) {
-  USE(dy);
-  USE(x);
-  USE(mean);
-  USE(rstd);
-  USE(scale);
-  USE(bias);
-  USE(dx);
-  USE(partial);
+  USE_BACKWARD;
   const uint c = (uint)get_global_id(0), group = (uint)get_group_id(1);
   const uint blocks = (P.rows + P.block - 1) / P.block;
   if (c < P.cols)
@@ -304,20 +296,12 @@ __kernel void norm_backward_sums(BACKWARD_ARGS) {
 }
 
 // norm_backward_sums and norm_sums in one, bit for bit, for activations that stay in cache: group (strip, member), each of whose slices
-// (cl/reduce.cl) takes every 32nd block.
-__kernel void norm_backward_all_sums(ARG(dy), ARG(x), ARG(mean), ARG(rstd), ARG(scale), ARG(bias), ARG(dx),
-                                     ARG(partial), ARG(dscale), ARG(dbias), ARG(dxsum),
+// (cl/strip.h) takes every 32nd block.
+__kernel void norm_backward_all_sums(BACKWARD_OPERANDS, ARG(dscale), ARG(dbias), ARG(dxsum),
                                      const struct brc_norm_params P, const uint partial_pitch,
                                      const uint stride_out) {
   STRIP;
-  USE(dy);
-  USE(x);
-  USE(mean);
-  USE(rstd);
-  USE(scale);
-  USE(bias);
-  USE(dx);
-  USE(partial);
+  USE_BACKWARD;
   USE(dscale);
   USE(dbias);
   USE(dxsum);

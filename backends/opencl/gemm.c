@@ -175,16 +175,14 @@ static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
                                   .accumulate = p->accumulate};
   const uint32_t shares = x->device->shares;
   if (shares == 1) return native_step(x, op, 0, 0, &all, p);
-  const uint32_t parts = p->batch > 1 ? ocl_parts(x->device, p->batch) : 1;  // each of them cut by rows
+  const uint32_t parts = ocl_parts(x->device, p->batch), each = p->batch / parts;  // each part is cut by rows
   const uint32_t rows = (uint32_t)up(up(p->m, up(shares, parts)), SHARE_ROWS) * SHARE_ROWS;
   brc_status st = BRC_OK;
-  for (uint32_t i = 0; i < parts && !st; i++) {
-    const uint32_t first = p->batch * i / parts, count = p->batch * (i + 1) / parts - first;
+  for (uint32_t e = 0; e < p->batch && !st; e += each)
     for (uint32_t r = 0; r < p->m && !st; r += rows) {
-      const brc_host_gemm_args one = native_share(&all, first, count, r, p->m - r < rows ? p->m : r + rows);
-      st = native_step(x, op, first, parts > 1 ? count : 0, &one, p);
+      const brc_host_gemm_args one = native_share(&all, e, each, r, p->m - r < rows ? p->m : r + rows);
+      st = native_step(x, op, e, each, &one, p);
     }
-  }
   return st;
 }
 

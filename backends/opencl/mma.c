@@ -50,9 +50,10 @@ static bool family_here(const ocl_device *d, int family) {
   return family == UNIT || (d->mma.unit.generation && (ocl_emulated() || d->mma.unit.generation == 9));
 }
 
-// On Hopper the unit's program has small tiles alone, as wgmma has large ones: the driver needs 5 s for all of them, 1 s for those.
+// On Hopper the unit's program has small tiles alone, as wgmma has large ones, unless that is known to be wrong: the driver needs 5 s for
+// all of them, 1 s for those.
 static bool small_tiles(const ocl_device *d, uint32_t precision) {
-  return d->mma.unit.generation == 9 && !(d->mma.refused >> precision & 1);
+  return d->mma.unit.generation == 9 && !((d->mma.known & ~d->mma.trusted[WGMMA]) >> precision & 1);
 }
 
 static brc_status program_of(ocl_device *d, int family, brc_precision precision) {
@@ -506,7 +507,6 @@ static void verdict_read(ocl_device *d) {
     if (v && bytes == sizeof *v) {
       d->mma.known = v->known;
       memcpy(d->mma.trusted, v->trusted, sizeof v->trusted);
-      d->mma.refused = v->known & ~v->trusted[WGMMA];
       memcpy(d->base.info.note, v->note, sizeof v->note);
     }
   }
@@ -537,7 +537,7 @@ static bool check_family(ocl_device *d, int family, brc_precision precision) {
 static void check_precision(ocl_device *d, brc_precision precision) {
   if (!check_family(d, UNIT, precision) || !family_here(d, WGMMA) || check_family(d, WGMMA, precision)) return;
   const bool had_all = !small_tiles(d, precision);
-  d->mma.refused |= 1u << precision;
+  d->mma.known |= 1u << precision;
   if (had_all) return;
   ocl_program_drop(d, &d->mma.programs[UNIT][precision]);
   check_family(d, UNIT, precision);

@@ -1,7 +1,7 @@
 // The OpenCL backend: buffers, compile, run, profile.
 //
-// One in-order queue, and on CPUs of few cores one that is not (order.c); run() only enqueues. Every op of a program has kernels of its own with all arguments set, so that
-// nothing is decided, allocated or compiled per step.
+// One in-order queue, and on CPUs of few cores one that is not (order.c); run() only enqueues. Every op of a program has
+// kernels of its own with all arguments set, so that nothing is decided, allocated or compiled per step.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
 #include "graph/hazard.h"
@@ -282,13 +282,10 @@ static brc_status add_steps(brc_exec *x, const brc_op *op) {
   const uint64_t least = brc_env_is_one("BRC_CUT_OPS") ? 1 : 1 << 15;
   brc_op copy = *op;
   const uint32_t *of = x->device->shared ? members_of(&copy) : NULL, members = of ? *of : 1,
-                 parts = ocl_parts(x->device, members);
+                 each = members / ocl_parts(x->device, members);
   if (members == 1 || brc_tensor_elements(op->in[0]) < least) return ocl_ops[op->kind](x, op);
   brc_status st = BRC_OK;
-  for (uint32_t i = 0; i < parts && !st; i++) {
-    const uint32_t first = members * i / parts;
-    st = add_members(x, op, first, members * (i + 1) / parts - first);
-  }
+  for (uint32_t e = 0; e < members && !st; e += each) st = add_members(x, op, e, each);
   return st;
 }
 

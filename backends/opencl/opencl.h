@@ -100,7 +100,6 @@ struct ocl_device {
     cl_program programs[OCL_MMA_FAMILIES][BRC_PRECISION_COUNT];  // made at the first use
     unsigned known;                                              // precisions that were checked, as bits
     unsigned trusted[OCL_MMA_FAMILIES];   // precisions whose products were right here, as bits
-    unsigned refused;                     // precisions in which Hopper's own were not
     uint32_t forced_tile, forced_splits;  // by the check: 1 + index of the tile, parts of k; 0: by the table
   } mma;
   brc_buffer none;  // stands for absent operands; also where kernels run once to be compiled
