@@ -6,6 +6,9 @@
 #include "envs/env_impl.h"
 #include "envs/watch.h"
 #include "train/train.h"
+#ifdef BRC_HAVE_OPENCL
+#include "backends/opencl/opencl.h"
+#endif
 #include <dlfcn.h>
 #include <math.h>
 #include <signal.h>
@@ -998,6 +1001,105 @@ static void test_wrong_parameters(void **state) {
   brc_trainer_free(t);
 }
 
+#ifdef BRC_HAVE_OPENCL
+// Every element of every operand is some part's, and no part writes what another one touches.
+static void check_parts(const brc_exec *x, size_t first, size_t end) {
+  const brc_op *op = x->steps[first].op;
+  brc_access uses[BRC_MAX_IN + BRC_MAX_OUT], a[BRC_COUNT(uses)], b[BRC_COUNT(uses)];
+  const int n = brc_op_accesses(op, uses);
+  for (int k = 0; k < n; k++) {
+    char *seen = calloc(uses[k].end - uses[k].first, 1);
+    assert_non_null(seen);
+    for (size_t s = first; s < end; s++) {
+      assert_int_equal(brc_op_accesses_of(op, &x->steps[s].part, a), n);
+      assert_true(a[k].first >= uses[k].first && a[k].end <= uses[k].end);
+      memset(seen + (a[k].first - uses[k].first), 1, a[k].end - a[k].first);
+    }
+    const brc_tensor *t = NULL;
+    for (int i = 0, left = k; i < BRC_MAX_IN + BRC_MAX_OUT && !t; i++) {
+      const brc_tensor *one = i < BRC_MAX_IN ? op->in[i] : op->out[i - BRC_MAX_IN];
+      if (one && left-- == 0) t = one;
+    }
+    for (uint32_t e = 0; e < t->members; e++)
+      for (uint32_t r = 0; r < t->rows; r++)
+        for (uint32_t c = 0; c < t->cols; c++)
+          if (!seen[e * t->stride + (uint64_t)r * t->pitch + c])
+            fail_msg("op '%s', operand %d: no part has [%u, %u, %u]", op->label, k, e, r, c);
+    free(seen);
+  }
+  if (op->kind == BRC_OP_dense_dw) return;  // cut by rows of its output, which a part names none of
+  for (size_t s = first; s < end; s++)
+    for (size_t q = first; q < s; q++) {
+      brc_op_accesses_of(op, &x->steps[s].part, a);
+      brc_op_accesses_of(op, &x->steps[q].part, b);
+      for (int i = 0; i < n * n && !ocl_same_part(&x->steps[s], &x->steps[q]); i++)
+        if (brc_access_conflict(&b[i / n], &a[i % n])) fail_msg("op '%s': its parts meet", op->label);
+    }
+}
+
+// On a queue out of order, steps that touch the same elements wait for each other, at one remove or several.
+static void check_order(const brc_exec *x) {
+  const size_t n = x->step_count;
+  bool *behind = calloc(n * n, 1);  // [i * n + j]: step i begins when step j is done
+  assert_non_null(behind);
+  size_t free_pairs = 0;
+  for (size_t i = 0; i < n; i++) {
+    const struct ocl_step_waits *w = &x->order.steps[i];
+    for (uint32_t k = 0; k < w->count; k++) {
+      const uint32_t j = x->order.waits[w->first + k];
+      assert_true(j < i);
+      behind[i * n + j] = true;
+      for (size_t m = 0; m < j; m++) behind[i * n + m] |= behind[j * n + m];
+    }
+    for (size_t j = 0; j < i; j++) {
+      brc_access a[BRC_MAX_IN + BRC_MAX_OUT], b[BRC_COUNT(a)];
+      const int na = brc_op_accesses_of(x->steps[j].op, &x->steps[j].part, a),
+                nb = brc_op_accesses_of(x->steps[i].op, &x->steps[i].part, b);
+      bool meet = false;
+      for (int k = 0; k < na * nb; k++) meet |= brc_access_conflict(&a[k / nb], &b[k % nb]);
+      if (x->steps[i].op == x->steps[j].op) meet = ocl_same_part(&x->steps[i], &x->steps[j]);
+      if (meet && !behind[i * n + j])
+        fail_msg("'%s' does not wait for '%s'", x->steps[i].op->label, x->steps[j].op->label);
+      free_pairs += !behind[i * n + j];
+    }
+  }
+  assert_true(free_pairs > n);  // some do run side by side
+  free(behind);
+}
+
+// What runs side by side on a CPU's cores.
+static void test_parts(void **state) {
+  (void)state;
+  testing_device *d;
+  size_t n = testing_devices(&d), found = 0;
+  static const char *const shapes[] = {"--ensemble 2 --batch 150", "--ensemble 3 --batch 300"};
+  setenv("BRC_CUT_OPS", "1", 1);
+  for (size_t i = 0; i < n; i++)
+    for (size_t k = 0; k < BRC_COUNT(shapes); k++) {
+      static brc_train_config c;
+      char line[200];
+      brc_agent *a;
+      if (strcmp(d[i].device->backend->name, "opencl") || !((ocl_device *)d[i].device)->shared) continue;
+      snprintf(line, sizeof line, "probe-padding --width 133 --actor-width 20 --start 200 %s", shapes[k]);
+      configure(&c, line);
+      check_ok(brc_agent_create(&a, &c.agent, d[i].device, (brc_agent_flags){0}));
+      const brc_exec *x = a->update_exec;
+      size_t cut = 0;
+      for (size_t s = 0, end; s < x->step_count; s = end) {
+        for (end = s + 1; end < x->step_count && x->steps[end].op == x->steps[s].op;) end++;
+        cut += !ocl_same_part(&x->steps[s], &x->steps[end - 1]);
+        check_parts(x, s, end);
+      }
+      assert_true(cut > x->program->op_count / 2);
+      check_order(x);
+      brc_agent_free(a);
+      found++;
+    }
+  unsetenv("BRC_CUT_OPS");
+  if (!found) testing_skip("ops in parts: no OpenCL device runs them side by side");
+}
+#endif
+
 // Op by op the update has the same bits as where ops, or their members, run side by side; the first op with a number that is not finite is
 // found, with its sample.
 static void test_watched_update(void **state) {
@@ -1497,6 +1599,9 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(test_crash_and_hang),
                                      cmocka_unit_test(test_wrong_parameters),
                                      cmocka_unit_test(test_watched_update),
+#ifdef BRC_HAVE_OPENCL
+                                     cmocka_unit_test(test_parts),
+#endif
                                      cmocka_unit_test(test_rows_file_is_whole),
                                      cmocka_unit_test(test_evaluation),
                                      cmocka_unit_test(test_evaluation_counts)};

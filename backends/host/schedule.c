@@ -12,27 +12,6 @@ enum { ALIGN = 16, GAP = 80 };
 static uint64_t room(uint64_t elements) { return BRC_ROUND_UP(elements, (uint64_t)ALIGN) + GAP; }
 
 //------------------------ 1. What ops do ---------------------------------------
-#define BIT(i) (1u << (i))
-// Row-local kinds: inputs and outputs of which row r is touched for row r only.
-typedef struct kind_rule {
-  bool local;
-  unsigned in, out;
-} kind_rule;
-static const kind_rule rules[BRC_OP_COUNT] = {
-    [BRC_OP_dense] = {true, BIT(0), BIT(0)},
-    [BRC_OP_dense_dx] = {true, BIT(0), BIT(0)},
-    [BRC_OP_norm] = {true, BIT(0) | BIT(3), BIT(0) | BIT(1) | BIT(2)},
-    [BRC_OP_norm_backward] = {true, BIT(0) | BIT(1) | BIT(2) | BIT(3), BIT(0)},
-    [BRC_OP_sum_members] = {true, BIT(0), BIT(0)},
-    [BRC_OP_concat_input] = {true, BIT(0) | BIT(1) | BIT(3), BIT(0)},
-    [BRC_OP_tanh_normal] = {true, BIT(0) | BIT(1) | BIT(2), BIT(0) | BIT(1)},
-    [BRC_OP_tanh_normal_backward] = {true, BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4), BIT(0) | BIT(1)},
-    [BRC_OP_categorical_target] = {true, BIT(0) | BIT(1) | BIT(2) | BIT(3), BIT(0) | BIT(1)},
-    [BRC_OP_cross_entropy] = {true, BIT(0) | BIT(1), BIT(0) | BIT(1)},
-    [BRC_OP_expected_value] = {true, BIT(0), BIT(0) | BIT(1)},
-    [BRC_OP_normal] = {true, 0, BIT(0)},
-};
-
 // What the ranges of a call count, and how many an item should have.
 static void set_domain(host_step *s) {
   const brc_op *op = s->op;
@@ -154,17 +133,17 @@ static host_step *add_step(builder *b, const brc_op *op, brc_host_op_fn *fn) {
   return s;
 }
 
+#define BIT(i) (1u << (i))
 static void use_operands(builder *b, host_step *s, unsigned skip_in, unsigned skip_out) {
-  const kind_rule *rule = &rules[s->op->kind];
   const unsigned written = brc_op_written(s->op->kind);
   const bool product = s->op->kind <= BRC_OP_dense_dw;
   for (int i = 0; i < BRC_MAX_IN; i++)
     if (s->op->in[i] && !(skip_in & BIT(i)))
-      use_tensor(b, s, i, s->op->in[i], true, written & BIT(i), s->local && rule->in & BIT(i));
+      use_tensor(b, s, i, s->op->in[i], true, written >> i & 1, s->local && brc_op_rows_per_row(s->op, i) == 1);
   for (int i = 0; i < BRC_MAX_OUT; i++)
     if (s->op->out[i] && !(skip_out & BIT(i)))
       use_tensor(b, s, BRC_MAX_IN + i, s->op->out[i], product && s->op->params.dense.accumulate, true,
-                 s->local && rule->out & BIT(i));
+                 s->local && brc_op_rows_per_row(s->op, BRC_MAX_IN + i) == 1);
 }
 
 // A product of at least this many rows multiplies by a copy of the kernel, made once for all blocks. dense_dx needs it
@@ -229,7 +208,7 @@ static void add_product(builder *b, const brc_op *op) {
   const brc_host_bf16 *bf16 = bf16_of(b, op);
   const bool rounded = op->params.dense.precision != BRC_FP32 && !bf16;
   host_step *x = add_step(b, op, rounded ? brc_host_op_rounded : b->o->kernels->ops[op->kind]);
-  x->local = rules[op->kind].local;
+  x->local = brc_op_is_row_local(op->kind);
   if (bf16) x->host.product = bf16->product;
   use_operands(b, x, copy ? BIT(1) : 0, 0);
   if (!copy) return;
@@ -249,7 +228,7 @@ static void add_op(builder *b, const brc_op *op) {
     use_operands(b, sums, 0, BIT(1));
   } else {
     host_step *s = add_step(b, op, b->o->kernels->ops[op->kind]);
-    s->local = rules[op->kind].local;
+    s->local = brc_op_is_row_local(op->kind);
     use_operands(b, s, 0, 0);
   }
 }

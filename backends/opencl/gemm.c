@@ -116,7 +116,7 @@ static float *host_address(const brc_exec *x, const brc_tensor *t) {
 }
 
 // One command for the product of some members, or of some rows of them.
-static brc_status native_step(brc_exec *x, const brc_op *op, uint32_t first, uint32_t members,
+static brc_status native_step(brc_exec *x, const brc_op *op, const brc_op_part *part,
                               const brc_host_gemm_args *args, const struct brc_gemm_params32 *p) {
   native_product *n = calloc(1, sizeof *n);
   ocl_step *s = n ? ocl_step_add(x, op) : NULL;
@@ -131,27 +131,22 @@ static brc_status native_step(brc_exec *x, const brc_op *op, uint32_t first, uin
                         .scale_b = p->scale_b};
   s->launch = native_launch;
   s->data = n;
-  s->share = true;
-  s->first_member = first;
-  s->members = members;
+  s->part = *part;
   return BRC_OK;
 }
 
-// Rows [r0, r1) of C of `count` members from e on.
-static brc_host_gemm_args native_share(const brc_host_gemm_args *all, uint32_t e, uint32_t count, uint32_t r0,
-                                       uint32_t r1) {
+// The part of a product that makes some rows of C of some members.
+static brc_host_gemm_args native_part(const brc_host_gemm_args *all, const brc_op_part *part) {
+  const size_t e = part->first_member, r = part->first_row;
   brc_host_gemm_args one = *all;
-  one.batch = count;
-  one.m = r1 - r0;
-  one.a += e * all->stride_a + (all->ta ? r0 : (size_t)r0 * all->lda);
+  one.batch = part->members;
+  one.m = part->rows;
+  one.a += e * all->stride_a + (all->ta ? r : r * all->lda);
   one.b += e * all->stride_b;
-  one.c += e * all->stride_c + (size_t)r0 * all->ldc;
+  one.c += e * all->stride_c + r * all->ldc;
   if (one.bias) one.bias += e * all->stride_bias;
   return one;
 }
-
-// Shares are at least this many rows, so that they fill the product's blocks.
-enum { SHARE_ROWS = 64 };
 
 static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
   const struct brc_gemm_params32 *p = &g->p;
@@ -173,16 +168,13 @@ static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
                                   .stride_c = p->stride_c,
                                   .stride_bias = p->stride_bias,
                                   .accumulate = p->accumulate};
-  const uint32_t shares = x->device->shares;
-  if (shares == 1) return native_step(x, op, 0, 0, &all, p);
-  const uint32_t parts = ocl_parts(x->device, p->batch), each = p->batch / parts;  // each part is cut by rows
-  const uint32_t rows = (uint32_t)up(up(p->m, up(shares, parts)), SHARE_ROWS) * SHARE_ROWS;
+  brc_op_part part = {0};
+  if (x->device->shares == 1) return native_step(x, op, &part, &all, p);
   brc_status st = BRC_OK;
-  for (uint32_t e = 0; e < p->batch && !st; e += each)
-    for (uint32_t r = 0; r < p->m && !st; r += rows) {
-      const brc_host_gemm_args one = native_share(&all, e, each, r, p->m - r < rows ? p->m : r + rows);
-      st = native_step(x, op, e, each, &one, p);
-    }
+  for (uint32_t i = 0; !st && ocl_part_at(x->device, p->batch, p->m, i, &part); i++) {
+    const brc_host_gemm_args one = native_part(&all, &part);
+    st = native_step(x, op, &part, &one, p);
+  }
   return st;
 }
 

@@ -4,7 +4,6 @@
 // kernels of its own with all arguments set, so that nothing is decided, allocated or compiled per step.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
-#include "graph/hazard.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -239,10 +238,21 @@ static brc_status check_tensor(const brc_program *p, const brc_op *op, const brc
   return st ? brc_fail_prefix(st, "%s: ", op->label) : BRC_OK;
 }
 
-// On CPUs of few cores ops on several members are cut into commands for some of the members each, so that the members' chains of ops run
-// side by side and need not meet between two ops. Products cut themselves, in the same way.
-uint32_t ocl_parts(const ocl_device *d, uint32_t members) { return members % d->shares ? members : d->shares; }
+// Rows of a part: a multiple of this, so that products' blocks are full, and norm_backward's whole.
+enum { PART_ROWS = 64 };
 
+bool ocl_part_at(const ocl_device *d, uint32_t members, uint32_t rows, uint32_t i, brc_op_part *out) {
+  const uint32_t parts = members % d->shares ? members : d->shares, pieces = (d->shares + parts - 1) / parts,
+                 each = BRC_ROUND_UP((rows + pieces - 1) / pieces, (uint32_t)PART_ROWS),
+                 used = rows ? (rows - 1) / each + 1 : 1, first_row = i % used * each;
+  *out = (brc_op_part){.first_member = i / used * (members / parts),
+                       .members = members / parts,
+                       .first_row = first_row,
+                       .rows = rows - first_row < each ? rows - first_row : each};
+  return i < parts * used;
+}
+
+// Where its parameters say how many members an op works on, and rows; NULL: it is not cut by them.
 static uint32_t *members_of(brc_op *op) {
   switch (op->kind) {
     case BRC_OP_norm: return &op->params.norm.members;
@@ -253,39 +263,55 @@ static uint32_t *members_of(brc_op *op) {
     default: return NULL;
   }
 }
+static uint32_t *rows_of(brc_op *op) {
+  switch (op->kind) {
+    case BRC_OP_norm: return &op->params.norm.rows;
+    case BRC_OP_norm_backward:
+      return PART_ROWS % op->params.norm_backward.block ? NULL : &op->params.norm_backward.rows;
+    case BRC_OP_cross_entropy: return &op->params.cross_entropy.rows;
+    case BRC_OP_sum_members: return &op->params.sum_members.rows;
+    case BRC_OP_concat_input: return &op->params.concat_input.rows;
+    case BRC_OP_tanh_normal: return &op->params.tanh_normal.rows;
+    case BRC_OP_tanh_normal_backward: return &op->params.tanh_normal_backward.rows;
+    default: return NULL;
+  }
+}
 
-static brc_status add_members(brc_exec *x, const brc_op *op, uint32_t first, uint32_t count) {
-  brc_op part = *op;
+static brc_status add_part(brc_exec *x, const brc_op *op, const brc_op_part *part) {
+  brc_op one = *op;
   brc_tensor tensors[BRC_MAX_IN + BRC_MAX_OUT];
-  *members_of(&part) = count;
+  uint32_t *members = members_of(&one), *rows = rows_of(&one);
+  if (members) *members = part->members;
+  if (rows) *rows = part->rows;
   for (int k = 0; k < BRC_MAX_IN + BRC_MAX_OUT; k++) {
-    brc_tensor **t = k < BRC_MAX_IN ? &part.in[k] : &part.out[k - BRC_MAX_IN];
-    if (!*t || (*t)->members == 1) continue;
-    tensors[k] = **t;
-    tensors[k].offset += first * tensors[k].stride;
-    tensors[k].members = count;
+    brc_tensor **t = k < BRC_MAX_IN ? &one.in[k] : &one.out[k - BRC_MAX_IN];
+    if (!*t) continue;
+    tensors[k] = brc_op_operand_of(op, k, part);
     *t = &tensors[k];
   }
   const size_t before = x->step_count;
-  const brc_status st = ocl_ops[op->kind](x, &part);
+  const brc_status st = ocl_ops[op->kind](x, &one);
   for (size_t s = before; s < x->step_count; s++) {
     x->steps[s].op = op;
-    x->steps[s].share = x->step_count == before + 1;
-    x->steps[s].first_member = first;
-    x->steps[s].members = count;
+    x->steps[s].part = *part;
   }
   return st;
 }
 
 static brc_status add_steps(brc_exec *x, const brc_op *op) {
-  // Below that a command costs more than its work. BRC_CUT_OPS, for tests: all are cut.
-  const uint64_t least = brc_env_is_one("BRC_CUT_OPS") ? 1 : 1 << 15;
   brc_op copy = *op;
-  const uint32_t *of = x->device->shared ? members_of(&copy) : NULL, members = of ? *of : 1,
-                 each = members / ocl_parts(x->device, members);
-  if (members == 1 || brc_tensor_elements(op->in[0]) < least) return ocl_ops[op->kind](x, op);
+  const uint32_t *members = members_of(&copy), *rows = rows_of(&copy);
+  double flops, bytes;
+  brc_op_cost(op, &flops, &bytes);
+  // Below that a command costs more than its work. BRC_CUT_OPS, for tests: all are cut.
+  const double least = brc_env_is_one("BRC_CUT_OPS") ? 0 : 1 << 18;
+  if (!x->device->shared || (!members && !rows) || flops + 2 * bytes < least) return ocl_ops[op->kind](x, op);
+  brc_op_part part;
   brc_status st = BRC_OK;
-  for (uint32_t e = 0; e < members && !st; e += each) st = add_members(x, op, e, each);
+  for (uint32_t i = 0; !st && ocl_part_at(x->device, members ? *members : 1, rows ? *rows : 0, i, &part); i++) {
+    if (!members) part.members = 0;  // of one, or of some all of which go into each row
+    st = add_part(x, op, &part);
+  }
   return st;
 }
 
@@ -396,7 +422,7 @@ static double event_seconds(const cl_event *events, size_t count) {
 enum { TIMED_MOST = 256 };
 static_assert(TIMED_MOST >= OCL_SHARES_MOST * OCL_MEMBERS_MAX, "events of one op's shares");
 
-// In a profiled run, one step or all shares of an op: on the timed queue, waited for. Their own time from their events, or else from
+// In a profiled run, one step or all parts of an op: on the timed queue, waited for. Their own time from their events, or else from
 // the clock.
 static brc_status launch_timed(brc_exec *x, const ocl_step *s, size_t count) {
   ocl_device *d = x->device;
@@ -421,7 +447,7 @@ static brc_status run_timed(brc_exec *x) {
   for (size_t i = 0, n; i < x->step_count; i += n) {
     const ocl_step *s = &x->steps[i];
     n = 1;
-    while (s->share && n < TIMED_MOST && i + n < x->step_count && s[n].op == s->op && s[n].share) n++;
+    while (n < TIMED_MOST && i + n < x->step_count && s[n].op == s->op && !ocl_same_part(&s[n - 1], &s[n])) n++;
     brc_status st = launch_timed(x, s, n);
     if (st) return st;
   }

@@ -12,6 +12,7 @@
 #define BRC_OPENCL_H
 #include "backends/backend.h"
 #include "base/pool.h"
+#include "graph/hazard.h"
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 #include <CL/cl.h>
 
@@ -172,10 +173,9 @@ struct ocl_step {
   cl_uint dims;
   size_t global[3], local[3];
   ocl_launch *launch;
-  void *data;     // of `launch`, freed with the step
-  bool by_clock;  // its event does not tell its time: profiles wait for it and look at the clock
-  bool share;     // does not wait for the op's other steps
-  uint32_t first_member, members;  // those that it works on; 0: all
+  void *data;        // of `launch`, freed with the step
+  bool by_clock;     // its event does not tell its time: profiles wait for it and look at the clock
+  brc_op_part part;  // of the op: it does not wait for the op's other parts
 };
 
 // On a shared queue: what steps wait for.
@@ -218,15 +218,18 @@ struct brc_exec {
   uint64_t *calls;
 };
 
+// Do two steps belong to the same part of the same op?
+bool ocl_same_part(const ocl_step *a, const ocl_step *b);
 // Work out x->order once all steps are there.
 brc_status ocl_order_make(brc_exec *x);
 void ocl_order_free(ocl_order *o);
 
 // Append an empty step for `op`; NULL when out of memory (brc_error is set).
 ocl_step *ocl_step_add(brc_exec *x, const brc_op *op);
-// How many commands an op on several members is cut into on a shared queue, each for as many of them: as many as there are cores; where the
-// members are no multiple of these, one for each member.
-uint32_t ocl_parts(const ocl_device *d, uint32_t members);
+// On a shared queue an op is cut into parts, a command each, so that chains of ops run side by side on a CPU's cores and need not meet
+// between two ops: as many as there are cores, each for as many members; or, where the members are no multiple of these, for some rows of
+// one member, the same ones in every op. Part `i` of work on `members` with `rows` each (0: not to be cut by rows); false behind the last.
+bool ocl_part_at(const ocl_device *d, uint32_t members, uint32_t rows, uint32_t i, brc_op_part *out);
 // Where a tensor lies.
 const brc_buffer *ocl_memory(const brc_exec *x, const brc_tensor *t);
 

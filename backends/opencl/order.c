@@ -2,13 +2,13 @@
 // (graph/hazard.h), less those that another one it waits for has waited for already.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
-#include "graph/hazard.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-// The steps of an op, or, where it is cut, those of some members of it: then these do not wait for the others.
+// The steps of a part of an op, one behind the other.
 typedef struct op_node {
+  const brc_op *op;
   brc_access uses[BRC_MAX_IN + BRC_MAX_OUT];
   int use_count;
   uint32_t first, end;  // its steps
@@ -16,6 +16,7 @@ typedef struct op_node {
 } op_node;
 
 static bool conflict(const op_node *a, const op_node *b) {
+  if (a->op == b->op) return false;
   for (int i = 0; i < a->use_count; i++)
     for (int j = 0; j < b->use_count; j++)
       if (brc_access_conflict(&a->uses[i], &b->uses[j])) return true;
@@ -25,35 +26,30 @@ static bool conflict(const op_node *a, const op_node *b) {
 static bool get(const uint64_t *set, size_t i) { return set[i / 64] >> (i % 64) & 1; }
 static void put(uint64_t *set, size_t i) { set[i / 64] |= (uint64_t)1 << (i % 64); }
 
-// The steps at whose end an op is done: its shares, or its last step.
-static uint32_t first_of_end(const brc_exec *x, const op_node *n) {
-  return x->steps[n->first].share ? n->first : n->end - 1;
-}
-
 // What each step waits for, one behind the other in `waits`. done[i]: nodes that are done when node i may begin.
-static void make_waits(brc_exec *x, op_node *nodes, size_t count, uint64_t *done, size_t words) {
-  ocl_order *o = &x->order;
+static void make_waits(ocl_order *o, op_node *nodes, size_t count, uint64_t *done, size_t words) {
   uint32_t used = 0;
   for (size_t i = 0; i < count; i++) {
     const uint32_t first = used;
     for (size_t j = i; j-- > 0;) {
       if (get(done + i * words, j) || !conflict(&nodes[j], &nodes[i])) continue;
-      for (uint32_t s = first_of_end(x, &nodes[j]); s < nodes[j].end; s++) o->waits[used++] = s;
+      o->waits[used++] = nodes[j].end - 1;
       put(done + i * words, j);
       for (size_t w = 0; w < words; w++) done[i * words + w] |= done[j * words + w];
       nodes[j].waited_for = true;
     }
-    for (uint32_t s = nodes[i].first; s < nodes[i].end; s++) {
-      o->steps[s] = (struct ocl_step_waits){first, used - first};
-      if (s == nodes[i].first || x->steps[s].share) continue;
-      o->waits[used + s - nodes[i].first - 1] = s - 1;
-      o->steps[s] = (struct ocl_step_waits){used + s - nodes[i].first - 1, 1};
+    o->steps[nodes[i].first] = (struct ocl_step_waits){first, used - first};
+    for (uint32_t s = nodes[i].first + 1; s < nodes[i].end; s++) {
+      o->waits[used] = s - 1;
+      o->steps[s] = (struct ocl_step_waits){used++, 1};
     }
-    if (!x->steps[nodes[i].first].share) used += nodes[i].end - nodes[i].first - 1;
   }
   for (size_t i = 0; i < count; i++)
-    for (uint32_t s = first_of_end(x, &nodes[i]); s < nodes[i].end && !nodes[i].waited_for; s++)
-      o->last[o->last_count++] = s;
+    if (!nodes[i].waited_for) o->last[o->last_count++] = nodes[i].end - 1;
+}
+
+bool ocl_same_part(const ocl_step *a, const ocl_step *b) {
+  return a->op == b->op && !memcmp(&a->part, &b->part, sizeof a->part);
 }
 
 brc_status ocl_order_make(brc_exec *x) {
@@ -75,12 +71,12 @@ brc_status ocl_order_make(brc_exec *x) {
     for (uint32_t s = 0; s < steps; count++) {
       const ocl_step *one = &x->steps[s];
       op_node *n = &nodes[count];
-      n->use_count = brc_op_accesses_of(one->op, one->first_member, one->members, n->uses);
-      n->first = s;
-      while (s < steps && x->steps[s].op == one->op && x->steps[s].first_member == one->first_member) s++;
+      *n = (op_node){.op = one->op, .first = s};
+      n->use_count = brc_op_accesses_of(one->op, &one->part, n->uses);
+      while (s < steps && ocl_same_part(one, &x->steps[s])) s++;
       n->end = s;
     }
-    make_waits(x, nodes, count, done, words);
+    make_waits(o, nodes, count, done, words);
   }
   free(nodes);
   free(done);

@@ -16,8 +16,21 @@ typedef struct brc_access {
 unsigned brc_op_written(brc_op_kind kind);
 // The accesses of an op of a finished program, one per operand present. Returns how many (at most BRC_MAX_IN + BRC_MAX_OUT).
 int brc_op_accesses(const brc_op *op, brc_access *out);
-// The same of the part of an op that works on `count` members from `first` on; 0: on all. Operands that have but one are there as a whole.
-int brc_op_accesses_of(const brc_op *op, uint32_t first, uint32_t count, brc_access *out);
+
+// A part of an op's work: for some of the members, and of their rows; 0 of them: all.
+typedef struct brc_op_part {
+  uint32_t first_member, members, first_row, rows;
+} brc_op_part;
+
+// How many of the op's rows share a row of operand `i` (inputs, behind them at BRC_MAX_IN the outputs): 1 where the op touches row r of it
+// for its own row r alone, norm_backward's block for its partials; 0: every row may touch all of it.
+uint32_t brc_op_rows_per_row(const brc_op *op, int i);
+// Are the op's rows independent of each other, so that it can work on some of them?
+bool brc_op_is_row_local(brc_op_kind kind);
+// What a part touches of operand `i`: members and rows of it, or all where these are not the part's own. first_row counts whole rows of it.
+brc_tensor brc_op_operand_of(const brc_op *op, int i, const brc_op_part *part);
+// As brc_op_accesses, of a part.
+int brc_op_accesses_of(const brc_op *op, const brc_op_part *part, brc_access *out);
 // May `later` not begin before `earlier` is done? (One of them writes what the other touches.)
 bool brc_access_conflict(const brc_access *earlier, const brc_access *later);
 #endif
