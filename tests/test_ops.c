@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/philox.h"
 #include "graph/graph.h"
 #include "tests/testing.h"
 
@@ -1264,6 +1265,39 @@ static void test_params32(void **state) {
               f.categorical_target.scale == 2);
 }
 
+// base/philox.h promises the same bits on every device.
+static void test_normal_bits(void **state) {
+  (void)state;
+  enum { ROWS = 37, COLS = 45, STEP = 1234567 };
+  static double z[ROWS * COLS];
+  testing_device *devices;
+  const size_t count = testing_devices(&devices);
+  for (size_t k = 0; k < count; k++) {
+    if (devices[k].provider > 0) continue;
+    brc_program *p;
+    brc_storage s = {.name = "step", .elements = 1, .dtype = BRC_I32},
+                out = {.name = "z", .elements = ROWS * COLS};
+    assert_int_equal(brc_program_create(&p, "normal"), BRC_OK);
+    brc_tensor *step = brc_external(p, &s, "step", 0, 1, 1, 1, 1, 0),
+               *t = brc_external(p, &out, "z", 0, 1, ROWS, COLS, COLS, 0);
+    const brc_op_params q = {
+        .normal = {.rows = ROWS, .cols = COLS, .pitch = COLS, .stream = 3, .seed_lo = 42, .seed_hi = 7}};
+    brc_op_add(p, BRC_OP_normal, (brc_tensor *[]){step}, (brc_tensor *[]){t}, &q);
+    assert_int_equal(brc_program_finish(p), BRC_OK);
+    assert_int_equal(testing_storage_write(devices[k].device, &s, (double[]){STEP}), BRC_OK);
+    assert_int_equal(testing_storage_write(devices[k].device, &out, z), BRC_OK);
+    assert_int_equal(testing_run(devices[k].device, p), BRC_OK);
+    assert_int_equal(testing_storage_read(devices[k].device, &out, z), BRC_OK);
+    for (uint32_t i = 0; i < ROWS * COLS; i++) {
+      const float want = brc_normal_at(i, STEP, 0, 3, 42, 7);
+      if (z[i] != want) fail_msg("%s: number %u is %a, not %a", devices[k].label, i, z[i], (double)want);
+    }
+    testing_storage_release(devices[k].device, &s);
+    testing_storage_release(devices[k].device, &out);
+    brc_program_free(p);
+  }
+}
+
 static bool on_matrix_units(void) {
   testing_device *devices;
   const size_t count = testing_devices(&devices);
@@ -1274,7 +1308,7 @@ static bool on_matrix_units(void) {
 
 // Names of ops as arguments: only these.
 int main(int argc, char **argv) {
-  struct CMUnitTest tests[BRC_OP_COUNT + 1];
+  struct CMUnitTest tests[BRC_OP_COUNT + 2];
   size_t count = 0;
   for (int i = 0; i < BRC_OP_COUNT; i++) {
     bool wanted = argc == 1;
@@ -1284,6 +1318,7 @@ int main(int argc, char **argv) {
           .name = brc_op_infos[i].name, .test_func = test_op, .initial_state = (void *)(intptr_t)i};
   }
   if (argc == 1) tests[count++] = (struct CMUnitTest){.name = "params32", .test_func = test_params32};
+  if (argc == 1) tests[count++] = (struct CMUnitTest){.name = "normal bits", .test_func = test_normal_bits};
   setenv("BRC_CUT_OPS", "1", 0);            // by members, however small they are, where a backend does
   setenv("BRC_EMULATE_PRECISION", "1", 0);  // where a device has no matrix units for them
   setenv("BRC_EMULATE_MMA", "1", 0);        // and the kernels of NVIDIA's, but for their instructions

@@ -4,7 +4,6 @@
 #include "backends/backend.h"
 #include "backends/host/gemm.h"
 #include "backends/host/schedule.h"
-#include "base/philox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -441,25 +440,6 @@ static brc_status host_read_arena(brc_device *d, brc_exec *x, uint64_t offset, u
   }
   return brc_fail(BRC_E_VALUE, "host: elements %llu to %llu of the arena of program '%s' belong to no tap",
                   (unsigned long long)offset, (unsigned long long)(offset + elements), x->program->name);
-}
-
-//------------------------ 6. Normal numbers ------------------------------------
-void brc_host_normal(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
-  (void)e, (void)scratch;
-  const struct brc_normal_params32 *p = &op->params.normal;
-  uint32_t step;
-  memcpy(&step, op->in[0].data, sizeof step);
-  for (uint32_t r = r0; r < r1; r++) {
-    float *z = op->out[0].data + (size_t)r * op->out[0].pitch;
-    for (uint32_t c = 0; c < p->cols;) {
-      // Four to a block of random words; a row may begin and end inside one.
-      const uint32_t element = r * p->cols + c;
-      brc_u4 w = brc_philox(element >> 2, step, 0, p->stream, p->seed_lo, p->seed_hi);
-      brc_f2 ab = brc_normal2(w.x, w.y), cd = brc_normal2(w.z, w.w);
-      const float four[4] = {ab.x, ab.y, cd.x, cd.y};
-      for (uint32_t k = element & 3; k < 4 && c < p->cols; k++) z[c++] = four[k];
-    }
-  }
 }
 
 static uint32_t host_commands(const brc_exec *x) { return (uint32_t)x->schedule.step_count; }

@@ -1009,13 +1009,13 @@ static void op_advance_scalars(const brc_host_op *op, uint32_t e, uint32_t r0, u
   s[BRC_SCALAR_TEMPERATURE_C2] =
       bias_correction(p->temperature_beta2, p->temperature_1m2, t[BRC_COUNT_TEMPERATURE]);
 }
-#define op_normal brc_host_normal
 
 //------------------------ 9. The table ----------------------------------------
 #define JOIN2(a, b)   a##b
 #define JOIN(a, b)    JOIN2(a, b)
 #define TEXT2(a)      #a
 #define TEXT(a)       TEXT2(a)
+#define op_normal     JOIN(brc_host_normal_, BRC_ISA)
 #define OP(name, ...) [BRC_OP_##name] = op_##name,
 const brc_host_kernels JOIN(brc_host_kernels_, BRC_ISA) = {.isa = TEXT(BRC_ISA),
                                                            .ops = {BRC_OPS(OP)},

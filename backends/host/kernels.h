@@ -70,6 +70,6 @@ typedef struct brc_host_kernels {
 
 extern const brc_host_kernels brc_host_kernels_baseline, brc_host_kernels_avx2, brc_host_kernels_avx512;
 
-// In host.c, where multiply-adds are never contracted: normal numbers have the same bits everywhere.
-brc_host_op_fn brc_host_normal;
+// normal.c
+brc_host_op_fn brc_host_normal_baseline, brc_host_normal_avx2, brc_host_normal_avx512;
 #endif
