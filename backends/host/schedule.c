@@ -378,18 +378,35 @@ static brc_status make_phases(builder *b) {
 //------------------------ 5. Items ---------------------------------------------
 static uint32_t gcd(uint32_t a, uint32_t b) { return b ? gcd(b, a % b) : a; }
 
-// Rows of an item: as many as amortise the weights that stream past, as few as keep a handful of activations in L2 and
-// all threads busy.
-static void set_block(const builder *b, host_phase *ph) {
-  uint32_t grain = 1;
-  for (int i = 0; i < ph->count; i++) {
-    const uint32_t g = b->s->steps[ph->steps[i]].grain;
-    grain = grain / gcd(grain, g) * g;
+// Rows of an item, a multiple of `step` and at most `most`: as many as amortise what streams past each item, as few as keep all threads
+// busy to the end.
+static uint32_t item_rows(const builder *b, uint32_t members, uint32_t rows, uint32_t step, uint32_t most) {
+  enum { ITEM_ROWS = 4 };  // an item costs what so many more rows of it would: measured at W 256 on 2 cores
+  const uint32_t threads = (uint32_t)b->o->threads;
+  uint64_t least = UINT64_MAX;
+  uint32_t best = step;
+  for (uint32_t n = step; n <= most; n += step) {
+    const uint64_t items = (uint64_t)members * ((rows + n - 1) / n),
+                   time = (items + threads - 1) / threads * (n + ITEM_ROWS);
+    if (time > least) continue;
+    least = time;
+    best = n;
   }
-  uint32_t want = 64;
-  if (!b->o->bits_from_blocks)
-    for (want = 128; want > 8 && ph->rows / want < 4 * (uint32_t)b->o->threads;) want /= 2;
-  ph->block = BRC_ROUND_UP(want, grain);
+  return best;
+}
+
+static void set_block(const builder *b, host_phase *ph) {
+  // A handful of activations is to stay in L2 (2 MB here): 128 rows are faster than 64 at W 256, slower at W 1024.
+  enum { TILE_ROWS = 8, FEW_ROWS = 64, MOST_ROWS = 128, MOST_ELEMENTS = 48 << 10 };
+  uint32_t grain = 1, widest = 1;
+  for (int i = 0; i < ph->count; i++) {
+    const host_step *t = &b->s->steps[ph->steps[i]];
+    grain = grain / gcd(grain, t->grain) * t->grain;
+    if (t->op->out[0]->pitch > widest) widest = t->op->out[0]->pitch;
+  }
+  ph->block = b->o->bits_from_blocks ? BRC_ROUND_UP((uint32_t)FEW_ROWS, grain)
+                                     : item_rows(b, 1, ph->rows, BRC_ROUND_UP((uint32_t)TILE_ROWS, grain),
+                                                 widest <= MOST_ELEMENTS / MOST_ROWS ? MOST_ROWS : FEW_ROWS);
   ph->items = (ph->rows + ph->block - 1) / ph->block;
 }
 
@@ -421,7 +438,7 @@ static brc_status set_group_items(builder *b, host_phase *ph) {
   for (int i = 0; i < ph->count; i++) {
     host_step *t = &steps[ph->steps[i]];
     if (t->op->kind == BRC_OP_dense_dw && !b->o->bits_from_blocks)
-      while (t->grain > 16 && t->members * (t->rows / t->grain) < 4 * (uint32_t)b->o->threads) t->grain /= 2;
+      t->grain = item_rows(b, t->members, t->rows, 16, BRC_HOST_BLOCK_M);
     ph->first_item[i] = ph->items;
     ph->items += t->members * ((t->rows + t->grain - 1) / t->grain);
   }
