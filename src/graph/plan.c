@@ -1,4 +1,5 @@
-// Memory plan: activations share one arena by lifetime.
+// Memory plan: activations share one arena by lifetime, those of one shape with each other: then parts of ops that run side by side
+// (graph/hazard.h) wait for none but those of the same members and rows. It takes 13 MB more at B 1024, whatever the width of the critic.
 #include "graph/graph.h"
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,11 @@ static int by_offset(const void *a, const void *b) {
   return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-// Lowest offset at which t fits between the placed tensors that live at the same time (`busy`, sorted by offset).
+static bool same_shape(const brc_tensor *x, const brc_tensor *y) {
+  return x->members == y->members && x->rows == y->rows && x->pitch == y->pitch;
+}
+
+// Lowest offset at which t fits between the placed tensors that may not share with it (`busy`, sorted by offset).
 static uint64_t lowest_gap(brc_tensor *const *busy, size_t count, uint64_t need) {
   uint64_t at = 0;
   for (size_t i = 0; i < count; i++) {
@@ -56,12 +61,13 @@ brc_status brc_program_finish(brc_program *p) {
     p->arena_unplanned += BRC_ROUND_UP(brc_tensor_elements(t), ALIGN);
     list[count++] = t;
   }
-  // Largest first, each at the lowest place free for its whole life.
+  // Largest first, each at the lowest place that it may have.
   qsort(list, count, sizeof *list, by_size);
   for (size_t i = 0; i < count; i++) {
     size_t n = 0;
     for (size_t j = 0; j < i; j++)
-      if (list[j]->first <= list[i]->last && list[i]->first <= list[j]->last) busy[n++] = list[j];
+      if (!same_shape(list[i], list[j]) || (list[j]->first <= list[i]->last && list[i]->first <= list[j]->last))
+        busy[n++] = list[j];
     qsort(busy, n, sizeof *busy, by_offset);
     list[i]->offset = lowest_gap(busy, n, brc_tensor_elements(list[i]));
     uint64_t end = BRC_ROUND_UP(list[i]->offset + brc_tensor_elements(list[i]), ALIGN);
