@@ -35,9 +35,10 @@ const brc_host_kernels *brc_host_kernels_here(void) {
 }
 
 static const brc_host_bf16 *bf16;
+static const char *bf16_offer;
 static pthread_once_t bf16_once = PTHREAD_ONCE_INIT;
 
-// BRC_HOST_ISA=avx512bf16 leaves AMX out; narrower ones have no such products.
+// BRC_HOST_ISA=avx512bf16: dot products, whatever is faster; narrower ones have no such products.
 static void choose_bf16(void) {
 #if defined(__x86_64__)
   const char *most = getenv("BRC_HOST_ISA");
@@ -46,18 +47,27 @@ static void choose_bf16(void) {
   if (narrow || strcmp(brc_host_kernels_here()->isa, "avx512") != 0 ||
       !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1))
     return;
-  bf16 = &brc_host_bf16_dot;
+  char vendor[13] = "";
+  if (__get_cpuid(0, &a, &b, &c, &d))
+    memcpy(vendor, &b, 4), memcpy(vendor + 4, &d, 4), memcpy(vendor + 8, &c, 4);
+  if (most || strcmp(vendor, "GenuineIntel") != 0) bf16 = &brc_host_bf16_dot;
   // Linux keeps the tiles' state for processes that ask.
   enum { REQUEST_STATE = 0x1023, TILE_DATA = 18, HAS_BF16 = 1 << 22, HAS_TILES = 1 << 24 };
   if (!most && __get_cpuid_count(7, 0, &a, &b, &c, &d) && d & HAS_BF16 && d & HAS_TILES &&
       !syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA))
     bf16 = &brc_host_bf16_amx;
+  bf16_offer = bf16 ? bf16->isa : "rounding";
 #endif
 }
 
 const brc_host_bf16 *brc_host_bf16_here(void) {
   pthread_once(&bf16_once, choose_bf16);
   return bf16;
+}
+
+const char *brc_host_bf16_offer(void) {
+  pthread_once(&bf16_once, choose_bf16);
+  return bf16_offer;
 }
 
 //------------------------ 2. oneDNN --------------------------------------------
@@ -122,7 +132,7 @@ typedef struct job {
   brc_host_gemm_args g;
   brc_host_product_fn *product;
   const brc_host_kernels *kernels;
-  const brc_host_bf16 *bf16;  // NULL: float32
+  const brc_host_bf16 *bf16;  // NULL: our kernels, or a provider of float32
   uint32_t blocks_m, blocks_n, block_m, block_n, slabs;
   float *copy;  // B of every member as [k, ld_t], or packed for our own kernels, or NULL
   bool packed;
@@ -137,14 +147,15 @@ static void copy_item(void *arg, uint32_t item, uint32_t thread) {
                  r1 = rows - r0 < SLAB ? rows : r0 + SLAB;
   const float *b = j->g.b + e * j->g.stride_b;
   float *out = j->copy + e * j->copy_size;
+  const brc_host_rounding round = {j->g.precision, j->g.scale_b};
   if (j->bf16)
     j->bf16->pack(b, j->g.ldb, j->g.tb, j->g.n, j->g.k, r0, r1, out);
   else if (!j->packed)
     j->kernels->transpose(b + (size_t)r0 * j->g.ldb, j->g.ldb, out + r0, j->ld_t, r1 - r0, j->g.k);
   else if (j->g.tb)
-    j->kernels->pack_transposed(b, j->g.ldb, j->g.n, j->g.k, r0, r1, out);
+    j->kernels->pack_transposed(b, j->g.ldb, j->g.n, j->g.k, r0, r1, round, out);
   else
-    j->kernels->pack(b, j->g.ldb, j->g.n, j->g.k, r0, r1, out);
+    j->kernels->pack(b, j->g.ldb, j->g.n, j->g.k, r0, r1, round, out);
 }
 
 static void product_item(void *arg, uint32_t item, uint32_t thread) {
@@ -152,7 +163,8 @@ static void product_item(void *arg, uint32_t item, uint32_t thread) {
   const brc_host_gemm_args *g = &j->g;
   const uint32_t per_member = j->blocks_m * j->blocks_n, e = item / per_member, block = item % per_member;
   const uint32_t m0 = block / j->blocks_n * j->block_m, n0 = block % j->blocks_n * j->block_n;
-  brc_host_product p = {.ta = g->ta,
+  brc_host_product p = {.round = {g->precision, g->scale_a},
+                        .ta = g->ta,
                         .tb = g->tb && !j->copy,
                         .b_packed = j->packed,
                         .accumulate = g->accumulate,
@@ -214,13 +226,15 @@ void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
   job j = {.g = *args,
            .product = brc_host_gemm_provider(args->provider),
            .kernels = brc_host_kernels_here(),
-           .bf16 = args->bf16 ? brc_host_bf16_here() : NULL};
+           .bf16 = args->precision == BRC_BF16 ? brc_host_bf16_here() : NULL};
+  const bool rounded = args->precision != BRC_FP32 && !j.bf16;
   if (j.bf16) j.product = j.bf16->product;
+  if (rounded) j.product = j.kernels->product;
   if (!j.product) j.product = blocked_product;
   if (!args->m || !args->n || !args->batch) return;
   const bool own = j.product == j.kernels->product || j.product == blocked_product,
              far = !args->ta && args->m >= BRC_HOST_PACK_ROWS && args->ldb >= BRC_HOST_PACK_PITCH;
-  j.packed = j.bf16 || (own && (args->tb || far));
+  j.packed = j.bf16 || rounded || (own && (args->tb || far));
   j.block_m = BLOCK_M;
   j.block_n = j.packed || args->n < BLOCK_N + BLOCK_N / 2 ? args->n : BLOCK_N;
   j.blocks_m = (args->m + j.block_m - 1) / j.block_m;

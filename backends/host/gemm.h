@@ -4,7 +4,8 @@
 //   "blocked"  our register-tiled kernels (kernels.c). Each element of C is one chain of multiply-adds in order of k, so that
 //              its bits depend neither on the blocks nor on the threads.
 //   "onednn"   dnnl_sgemm, loaded at run time and kept single-threaded. Blocks depend on the shape alone.
-// Products in bf16 have kernels of their own (bf16.h), whatever the provider.
+// Below float32 products are by kernels of their own where a CPU has them for bf16 (bf16.h), else by our kernels, with factors rounded on
+// their way in, whatever the provider.
 #ifndef BRC_HOST_GEMM_H
 #define BRC_HOST_GEMM_H
 #include "backends/host/bf16.h"
@@ -17,8 +18,11 @@ typedef struct brc_host_gemm_args {
   float *c;
   uint32_t lda, ldb, ldc;
   uint64_t stride_a, stride_b, stride_c, stride_bias;  // between members; 0 broadcasts
-  bool accumulate, bf16;                               // bf16: only where brc_host_bf16_here() is not NULL
-  const char *provider;                                // NULL: the default
+  bool accumulate;
+  brc_precision
+      precision;  // the factors become round(scale_a A) / scale_a and round(scale_b B) / scale_b (brc_host_rounding)
+  float scale_a, scale_b;  // powers of two; nothing to BRC_FP32
+  const char *provider;    // of products in BRC_FP32; NULL: the default
 } brc_host_gemm_args;
 
 // A product of so many rows by a B whose rows are so far apart gains from copying B once for all blocks.

@@ -139,9 +139,9 @@ static void fill_info(brc_device_info *info) {
   *info = (brc_device_info){
       .backend = "host", .is_cpu = true, .fp64 = true, .precisions = 1u << BRC_FP32, .max_work_group = 1};
   cpu_model(info->name, sizeof info->name, info->vendor, sizeof info->vendor);
-  const brc_host_bf16 *bf16 = brc_host_bf16_here();
+  const char *bf16 = brc_host_bf16_offer();
   snprintf(info->driver, sizeof info->driver, "C, %s kernels%s%s", brc_host_kernels_here()->isa,
-           bf16 ? ", bf16 by " : "", bf16 ? bf16->isa : "");
+           bf16 ? ", bf16 by " : "", bf16 ? bf16 : "");
   if (bf16) info->precisions |= 1u << BRC_BF16;
   if (brc_emulate_precision()) info->precisions = (1u << BRC_PRECISION_COUNT) - 1;
   info->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);

@@ -225,6 +225,36 @@ static void pack_a(const float *a, size_t lda, uint32_t m, uint32_t k, float *ou
   }
 }
 
+// The nearest number whose bits below `bit` are zero, ties to even.
+INLINE vf round_at(vf x, const int bit) {
+  vi u = (vi)x;
+  u += ((1 << (bit - 1)) - 1) + (u >> bit & 1);
+  return (vf)(u & -(1 << bit));
+}
+// A NaN stays one. Below 2^-14 the step of fp16 is 2^-24: adding 0.75 leaves float32 no finer one.
+INLINE vf to_precision(vf x, const brc_precision precision) {
+  const float most = precision == BRC_TF32 ? 0x1.ffcp127f : precision == BRC_BF16 ? 0x1.fep127f : 65504;
+  vf y = vmin(vmax(x, splat(-most)), splat(most));
+  if (precision == BRC_FP16)
+    y = choose(vabs(y) < 0x1p-14f, (y + 0.75f) - 0.75f, round_at(y, 13));
+  else
+    y = round_at(y, precision == BRC_TF32 ? 13 : 16);
+  return choose(x == x, y, x);
+}
+INLINE void round_in(const float *x, size_t n, const brc_precision precision, float scale, float *out) {
+  const float unscale = 1 / scale;
+  for (size_t i = 0; i < n; i += LANES) {
+    const uint32_t left = n - i < LANES ? (uint32_t)(n - i) : LANES;
+    store_n(out + i, to_precision(load_n(x + i, left) * scale, precision) * unscale, left);
+  }
+}
+// To `out`, which may be x.
+static void round_factor(const float *x, size_t n, brc_host_rounding round, float *out) {
+  if (round.precision == BRC_TF32) round_in(x, n, BRC_TF32, round.scale, out);
+  if (round.precision == BRC_BF16) round_in(x, n, BRC_BF16, round.scale, out);
+  if (round.precision == BRC_FP16) round_in(x, n, BRC_FP16, round.scale, out);
+}
+
 // n <= TILE_N columns of B to [p][width]; what lies behind n is zero.
 static void pack_b(const float *b, size_t ldb, uint32_t k, uint32_t n, uint32_t width, float *out) {
   for (uint32_t p = 0; p < k; p++)
@@ -295,8 +325,8 @@ INLINE uint32_t panel_columns(uint32_t left) {
   return TILE_V > 2 && vectors == 4 ? 2 * LANES : least(left, TILE_N);
 }
 
-static void product_block(const brc_host_product *p, const uint32_t k0, const uint32_t k, const float *a,
-                          float *space, bool direct) {
+static void product_block(const brc_host_product *p, const uint32_t k0, const uint32_t k, float *space,
+                          bool direct) {
   // While the tiles of a panel are computed, the rows of the next one are fetched, `fetch` of them every 8 steps.
   const uint32_t m = p->m, tiles = (m + TILE_M - 1) / TILE_M, fetch = (8 + tiles - 1) / tiles,
                  ahead = fetch * ((k + 7) / 8);
@@ -315,7 +345,7 @@ static void product_block(const brc_host_product *p, const uint32_t k0, const ui
     if (j + n < p->n) next = p->b_packed ? t.b + (size_t)width * p->k : direct ? t.b + n : t.b;
     t.ld_next = t.ldb;
     for (uint32_t i = 0, row = 0; i < m; i += TILE_M, row += ahead) {
-      t.a = p->ta ? a + panel_a(i, k) : a + i * p->lda;
+      t.a = p->a + (p->ta ? panel_a(i, k) : i * p->lda);
       t.c = p->c + i * p->ldc + j;
       t.next = next + (row < k ? row : 0) * t.ld_next;
       tile_fns[least(TILE_M, m - i) - 1][vectors - 1][p->ta](&t);
@@ -323,24 +353,39 @@ static void product_block(const brc_host_product *p, const uint32_t k0, const ui
   }
 }
 
+// A as the tiles read it: in place, or packed, or rounded; then p->lda is that of the copy.
+_Static_assert(BRC_HOST_BLOCK_M *(BRC_HOST_BLOCK_K + GAP) <= BRC_HOST_PACKED_A, "rounded rows fit as well");
+static const float *prepare_a(brc_host_product *p, const float *a, uint32_t k, float *out) {
+  const size_t lda = p->lda, ld = BRC_ROUND_UP(k, (uint32_t)LANES) + GAP;
+  if (p->ta) {
+    pack_a(a, lda, p->m, k, out);
+    round_factor(out, panel_a(p->m + TILE_M - 1, k), p->round, out);
+    return out;
+  }
+  if (p->round.precision == BRC_FP32) return a;
+  for (uint32_t i = 0; i < p->m; i++) round_factor(a + i * lda, k, p->round, out + i * ld);
+  p->lda = ld;
+  return out;
+}
+
 static void product(const brc_host_product *whole) {
   float *packed_a = whole->scratch, *space = packed_a + BRC_HOST_PACKED_A;
   const bool direct = !whole->tb && !whole->b_packed && readable(whole);
   // Panels stay in L2. Rows of B in place, 2 KB or more apart, fall onto few of its sets: the fewer the further.
-  const bool large = !whole->ta && (whole->b_packed || (direct && whole->ldb < 512));
+  const bool in_place = !whole->ta && whole->round.precision == BRC_FP32,
+             large = in_place && (whole->b_packed || (direct && whole->ldb < 512));
   const uint32_t most_k = large                          ? 2 * BRC_HOST_BLOCK_K
                           : direct && whole->ldb >= 1024 ? BRC_HOST_BLOCK_K / 2
                                                          : BRC_HOST_BLOCK_K;
   for (uint32_t i = 0; i < whole->m; i += BRC_HOST_BLOCK_M) {
-    brc_host_product p = *whole;
-    p.m = least(BRC_HOST_BLOCK_M, whole->m - i);
-    p.a += whole->ta ? i : i * p.lda;
-    p.c += i * p.ldc;
-    for (uint32_t k0 = 0; k0 < p.k; k0 += most_k) {
-      const uint32_t k = least(most_k, p.k - k0);
-      const float *a = p.ta ? p.a + k0 * p.lda : p.a + k0;
-      if (p.ta) pack_a(a, p.lda, p.m, k, packed_a);
-      product_block(&p, k0, k, p.ta ? packed_a : a, space, direct);
+    const float *a = whole->a + (whole->ta ? i : i * whole->lda);
+    for (uint32_t k0 = 0; k0 < whole->k; k0 += most_k) {
+      const uint32_t k = least(most_k, whole->k - k0);
+      brc_host_product p = *whole;
+      p.m = least(BRC_HOST_BLOCK_M, whole->m - i);
+      p.c += i * p.ldc;
+      p.a = prepare_a(&p, a + (p.ta ? k0 * p.lda : k0), k, packed_a);
+      product_block(&p, k0, k, space, direct);
     }
   }
 }
@@ -353,29 +398,40 @@ static void op_transpose(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_
 
 // The panels that begin in rows [n0, n1) of B [n, k].
 static void pack_transposed(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t n0, uint32_t n1,
-                            float *out) {
+                            brc_host_rounding round, float *out) {
   for (uint32_t j = 0, cols; j < n1; j += cols) {
     cols = panel_columns(n - j);
-    if (j >= n0) pack_bt(b + j * ldb, ldb, k, cols, (cols + LANES - 1) / LANES * LANES, out + (size_t)j * k);
+    if (j < n0) continue;
+    const uint32_t width = (cols + LANES - 1) / LANES * LANES;
+    float *panel = out + (size_t)j * k;
+    pack_bt(b + j * ldb, ldb, k, cols, width, panel);
+    round_factor(panel, (size_t)k * width, round, panel);
   }
 }
 // Rows [k0, k1) of B [k, n] to its panels.
-static void pack(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t k0, uint32_t k1, float *out) {
+static void pack(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t k0, uint32_t k1,
+                 brc_host_rounding round, float *out) {
   for (uint32_t p = k0; p < k1; p++)
     for (uint32_t j = 0, cols; j < n; j += cols) {
       cols = panel_columns(n - j);
       const uint32_t width = (cols + LANES - 1) / LANES * LANES;
-      pack_b(b + p * ldb + j, 0, 1, cols, width, out + (size_t)j * k + (size_t)p * width);
+      float *to = out + (size_t)j * k + (size_t)p * width;
+      pack_b(b + p * ldb + j, 0, 1, cols, width, to);
+      round_factor(to, width, round, to);
     }
+}
+INLINE brc_host_rounding rounding_of(const brc_host_op *op, float scale) {
+  return (brc_host_rounding){(brc_precision)op->params.dense.precision, scale};
 }
 static void op_pack(const brc_host_op *op, uint32_t e, uint32_t k0, uint32_t k1, float *scratch) {
   (void)scratch;
-  pack(row(&op->in[0], e, 0), op->in[0].pitch, op->in[0].cols, op->in[0].rows, k0, k1, row(&op->out[0], e, 0));
+  pack(row(&op->in[0], e, 0), op->in[0].pitch, op->in[0].cols, op->in[0].rows, k0, k1,
+       rounding_of(op, op->params.dense.scale_b), row(&op->out[0], e, 0));
 }
 static void op_pack_transposed(const brc_host_op *op, uint32_t e, uint32_t r0, uint32_t r1, float *scratch) {
   (void)scratch;
   pack_transposed(row(&op->in[0], e, 0), op->in[0].pitch, op->in[0].rows, op->in[0].cols, r0, r1,
-                  row(&op->out[0], e, 0));
+                  rounding_of(op, op->params.dense.scale_b), row(&op->out[0], e, 0));
 }
 
 // Rows of C are what ranges count: of the batch for dense and dense_dx, of the kernel for dense_dw.
@@ -383,7 +439,8 @@ INLINE void run_product(const brc_host_op *op, const brc_host_view *a, const brc
                         const brc_host_view *bias, bool ta, bool tb, bool packed, uint32_t k, uint32_t e,
                         uint32_t r0, uint32_t r1, float *scratch) {
   const brc_host_view *c = &op->out[0];
-  brc_host_product p = {.ta = ta,
+  brc_host_product p = {.round = rounding_of(op, op->params.dense.scale_a),
+                        .ta = ta,
                         .tb = tb,
                         .b_packed = packed,
                         .accumulate = op->params.dense.accumulate,

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "graph/op.h"
+#include "graph/graph.h"
 
 // Where a tensor's numbers are. Row r of member e begins at data + e * stride + r * pitch; data is NULL where an
 // optional tensor is absent. Columns from `cols` to `pitch` are undefined.
@@ -14,9 +14,18 @@ typedef struct brc_host_view {
   uint64_t stride;  // 0 when members == 1
 } brc_host_view;
 
+// What the elements of a factor become: round(scale x) / scale, to the nearest number of the precision, ties to even, saturated. BRC_FP32:
+// they stay as they are.
+typedef struct brc_host_rounding {
+  brc_precision precision;
+  float scale;
+} brc_host_rounding;
+
 // One block of a product on one thread: C = op(A) B (+ bias) (+ C). op(A) is m x k: A[i * lda + p], or A[p * lda + i] when
-// `ta`. B is k x n, or its transpose when `tb`, or packed by the kernels' pack_b (column 0 is one of a panel).
+// `ta`. B is k x n, or its transpose when `tb`, or packed by the kernels' pack_b (column 0 is one of a panel). A is rounded on its way in
+// (only `product` of the kernels does that); B was when it was packed.
 typedef struct brc_host_product {
+  brc_host_rounding round;
   bool ta, tb, b_packed, accumulate;
   uint32_t m, n, k;
   const float *a, *b, *bias;  // bias: n numbers or NULL
@@ -56,16 +65,17 @@ typedef struct brc_host_kernels {
   brc_host_op_fn *ops[BRC_OP_COUNT];
   brc_host_product_fn *product;
   brc_host_op_fn *transpose_rows;  // rows of in[0] [E, n, k] become columns of out[0] [E, k, n]
-  // in[0] [E, k, n] as panels for `product`; out[0] has k times n rounded up to 16 elements for each member.
+  // in[0] [E, k, n] as panels for `product`, rounded as the op says of its second factor; out[0] has k times n rounded up to 16 elements for each member.
   brc_host_op_fn *pack_kernel;
   brc_host_op_fn *pack_rows;  // in[0] [E, n, k], transposed, as panels
   // out[c * ld_out + r] = in[r * ld_in + c] for r < rows, c < cols.
   void (*transpose)(const float *in, size_t ld_in, float *out, size_t ld_out, uint32_t rows, uint32_t cols);
   // Rows [k0, k1) of B [k, n] in its panels; `out` holds n rounded up to 16 times k.
-  void (*pack)(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t k0, uint32_t k1, float *out);
+  void (*pack)(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t k0, uint32_t k1,
+               brc_host_rounding round, float *out);
   // The panels of Bᵀ that begin in rows [n0, n1) of B [n, k].
   void (*pack_transposed)(const float *b, size_t ldb, uint32_t n, uint32_t k, uint32_t n0, uint32_t n1,
-                          float *out);
+                          brc_host_rounding round, float *out);
 } brc_host_kernels;
 
 extern const brc_host_kernels brc_host_kernels_baseline, brc_host_kernels_avx2, brc_host_kernels_avx512;

@@ -1,6 +1,5 @@
 #include "backends/host/schedule.h"
 
-#include "backends/host/precision.h"
 #include "graph/hazard.h"
 
 #include <stdlib.h>
@@ -157,13 +156,18 @@ static const brc_host_bf16 *bf16_of(const builder *b, const brc_op *op) {
 }
 
 static bool wants_copy(const builder *b, const brc_op *op) {
-  if (bf16_of(b, op)) return true;
-  if (op->kind == BRC_OP_dense_dw || op->params.dense.precision != BRC_FP32) return false;
+  if (op->params.dense.precision != BRC_FP32) return true;
+  if (op->kind == BRC_OP_dense_dw) return false;
   const brc_tensor *kernel = op->in[1], *out = op->out[0];
   if ((uint64_t)kernel->members * kernel->rows * BRC_ROUND_UP(kernel->cols, (uint32_t)ALIGN) > COPY_MOST)
     return false;
   if (op->kind == BRC_OP_dense_dx) return out->rows >= TRANSPOSE_ROWS;
   return !b->o->bits_from_blocks && out->rows >= BRC_HOST_PACK_ROWS && kernel->pitch >= BRC_HOST_PACK_PITCH;
+}
+
+// A provider whose bits depend on its blocks gets B as it lies, or transposed.
+static bool wants_plain(const builder *b, const brc_op *op) {
+  return b->o->bits_from_blocks && op->params.dense.precision == BRC_FP32;
 }
 
 // The step that copies a kernel; returns how the product uses the copy.
@@ -178,10 +182,10 @@ static host_use add_copy(builder *b, const brc_op *op) {
                  rows = bf16 ? BRC_HOST_BF16_ROWS(k) : k;
   const uint64_t stride = (uint64_t)rows * pitch;
   host_step *t = add_step(b, op,
-                          bf16                     ? (transposed ? bf16->pack_rows : bf16->pack_kernel)
-                          : !transposed            ? kernels->pack_kernel
-                          : b->o->bits_from_blocks ? kernels->transpose_rows
-                                                   : kernels->pack_rows);
+                          bf16                 ? (transposed ? bf16->pack_rows : bf16->pack_kernel)
+                          : !transposed        ? kernels->pack_kernel
+                          : wants_plain(b, op) ? kernels->transpose_rows
+                                               : kernels->pack_rows);
   t->members = kernel->members;
   t->rows = kernel->rows;
   t->grain = transposed && !bf16 ? 48 : 64;
@@ -206,13 +210,12 @@ static void add_product(builder *b, const brc_op *op) {
   host_use u = {.root = -1};
   if (copy) u = add_copy(b, op);
   const brc_host_bf16 *bf16 = bf16_of(b, op);
-  const bool rounded = op->params.dense.precision != BRC_FP32 && !bf16;
-  host_step *x = add_step(b, op, rounded ? brc_host_op_rounded : b->o->kernels->ops[op->kind]);
+  host_step *x = add_step(b, op, b->o->kernels->ops[op->kind]);
   x->local = brc_op_is_row_local(op->kind);
-  if (bf16) x->host.product = bf16->product;
+  if (op->params.dense.precision != BRC_FP32) x->host.product = bf16 ? bf16->product : b->o->kernels->product;
   use_operands(b, x, copy ? BIT(1) : 0, 0);
   if (!copy) return;
-  x->host.b = b->o->bits_from_blocks && !bf16 ? BRC_HOST_B_TRANSPOSED : BRC_HOST_B_PACKED;
+  x->host.b = wants_plain(b, op) ? BRC_HOST_B_TRANSPOSED : BRC_HOST_B_PACKED;
   x->uses[1] = u;
 }
 

@@ -73,7 +73,7 @@ typedef struct host_schedule {
 typedef struct host_schedule_options {
   const brc_host_kernels *kernels;
   brc_host_product_fn *product;
-  const brc_host_bf16 *bf16;  // products in bf16; NULL: rounded in software, as those in other precisions
+  const brc_host_bf16 *bf16;  // products in bf16; NULL: by the kernels, rounded, as those in other precisions
   int threads;
   bool fuse;              // otherwise each step is its own phase, in program order
   bool bits_from_blocks;  // the product's bits depend on its blocks: they follow from the shape alone

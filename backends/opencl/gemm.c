@@ -5,7 +5,7 @@
 //   mma      mma.c: tf32, bf16 and fp16 on the matrix units of NVIDIA, AMD and Intel
 //   clblast  CLBlast, loaded at run time; on CPU devices only when asked for: slow there, and long in compiling
 #ifdef BRC_HAVE_OPENCL
-#include "backends/host/precision.h"
+#include "backends/host/gemm.h"
 #include "backends/opencl/opencl.h"
 
 #include <dlfcn.h>
@@ -76,16 +76,14 @@ static bool native_device(const ocl_device *d) {
          (can & CL_EXEC_NATIVE_KERNEL);
 }
 
-// In bf16 by the CPU's own units, where it has them.
+// In bf16 where the CPU knows such numbers.
 static bool native_takes(const ocl_device *d, const ocl_gemm *g) {
-  return takes_emulated(d, g) || (g->p.precision == BRC_BF16 && brc_host_bf16_here());
+  return takes_emulated(d, g) || (g->p.precision == BRC_BF16 && brc_host_bf16_offer());
 }
 
 typedef struct native_product {
   brc_pool *pool;
   brc_host_gemm_args args;
-  brc_precision precision;
-  float scale_a, scale_b;
 } native_product;
 
 // Without a pool member by member, so that what it packs of one is still in cache.
@@ -95,7 +93,7 @@ static void CL_CALLBACK native_run(void *data) {
   brc_host_gemm_args one = p->args;
   one.batch /= members;
   for (uint32_t e = 0; e < members; e++) {
-    brc_host_gemm_rounded(p->pool, &one, p->precision, p->scale_a, p->scale_b);
+    brc_host_gemm(p->pool, &one);
     one.a += one.stride_a;
     one.b += one.stride_b;
     one.c += one.stride_c;
@@ -117,18 +115,14 @@ static float *host_address(const brc_exec *x, const brc_tensor *t) {
 
 // One command for the product of some members, or of some rows of them.
 static brc_status native_step(brc_exec *x, const brc_op *op, const brc_op_part *part,
-                              const brc_host_gemm_args *args, const struct brc_gemm_params32 *p) {
+                              const brc_host_gemm_args *args) {
   native_product *n = calloc(1, sizeof *n);
   ocl_step *s = n ? ocl_step_add(x, op) : NULL;
   if (!s) {
     free(n);
     return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   }
-  *n = (native_product){.pool = x->device->shares == 1 ? x->device->pool : NULL,
-                        .args = *args,
-                        .precision = (brc_precision)p->precision,
-                        .scale_a = p->scale_a,
-                        .scale_b = p->scale_b};
+  *n = (native_product){.pool = x->device->shares == 1 ? x->device->pool : NULL, .args = *args};
   s->launch = native_launch;
   s->data = n;
   s->part = *part;
@@ -167,13 +161,16 @@ static brc_status native_add(brc_exec *x, const brc_op *op, const ocl_gemm *g) {
                                   .stride_b = p->stride_b,
                                   .stride_c = p->stride_c,
                                   .stride_bias = p->stride_bias,
-                                  .accumulate = p->accumulate};
+                                  .accumulate = p->accumulate,
+                                  .precision = (brc_precision)p->precision,
+                                  .scale_a = p->scale_a,
+                                  .scale_b = p->scale_b};
   brc_op_part part = {0};
-  if (x->device->shares == 1) return native_step(x, op, &part, &all, p);
+  if (x->device->shares == 1) return native_step(x, op, &part, &all);
   brc_status st = BRC_OK;
   for (uint32_t i = 0; !st && ocl_part_at(x->device, p->batch, p->m, i, &part); i++) {
     const brc_host_gemm_args one = native_part(&all, &part);
-    st = native_step(x, op, &part, &one, p);
+    st = native_step(x, op, &part, &one);
   }
   return st;
 }
