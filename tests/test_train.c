@@ -1082,7 +1082,7 @@ static void test_parts(void **state) {
       if (strcmp(d[i].device->backend->name, "opencl") || !((ocl_device *)d[i].device)->shared) continue;
       snprintf(line, sizeof line, "probe-padding --width 133 --actor-width 20 --start 200 %s", shapes[k]);
       configure(&c, line);
-      check_ok(brc_agent_create(&a, &c.agent, d[i].device, (brc_agent_flags){0}));
+      check_ok(brc_agent_create(&a, &c.agent, d[i].device, (brc_agent_flags){.by_shape = k == 0}));
       const brc_exec *x = a->update_exec;
       size_t cut = 0;
       for (size_t s = 0, end; s < x->step_count; s = end) {
@@ -1483,13 +1483,15 @@ static void test_memory_plan(void **state) {
   (void)state;
   static const char *const lines[] = {
       "probe-padding --width 33 --actor-width 20 --batch 48 --start 100 --eval-episodes 3",
-      "probe-action --width 64 --ensemble 3 --depth 1 --batch 16 --start 100 --normalizer paper"};
+      "probe-action --width 64 --ensemble 3 --depth 1 --batch 16 --start 100 --normalizer paper",
+      "probe-action --width 16 --depth 32 --actor-width 8 --actor-depth 32 --batch 16 --start 100"};
   static brc_train_config c;
   for (size_t i = 0; i < BRC_COUNT(lines); i++) {
     configure(&c, lines[i]);
     const uint32_t tasks = (uint32_t)c.task_count, eval = tasks * (uint32_t)c.eval_episodes;
     const bool paper = !strcmp(c.normalizer, "paper");
-    const brc_agent_flags flags = {.taps = paper, .table_rows = i ? 1000 : 0, .table_part = 300};
+    const brc_agent_flags flags = {
+        .taps = paper, .by_shape = i == 2, .table_rows = i ? 1000 : 0, .table_part = 300};
     brc_agent_memory m;
     check_ok(brc_agent_memory_of(&c.agent, flags, tasks, paper, eval, &m));
     brc_device *d;

@@ -2,6 +2,10 @@
 // normals have the same bits everywhere.
 #include "backends/host/kernels.h"
 
+// Before `for` becomes a macro, philox.h includes them.
+#include <stdint.h>
+#include <string.h>
+
 // For the compiler's vectoriser: blocks side by side need the ten rounds unrolled and everything inline.
 struct brc_u4;
 struct brc_f2;

@@ -405,7 +405,8 @@ static void set_block(const builder *b, host_phase *ph) {
   for (int i = 0; i < ph->count; i++) {
     const host_step *t = &b->s->steps[ph->steps[i]];
     grain = grain / gcd(grain, t->grain) * t->grain;
-    if (t->op->out[0]->pitch > widest) widest = t->op->out[0]->pitch;
+    for (int k = 0; k < HOST_OPERANDS; k++)
+      if (t->uses[k].root >= 0 && t->uses[k].aligned && t->uses[k].pitch > widest) widest = t->uses[k].pitch;
   }
   ph->block = b->o->bits_from_blocks ? BRC_ROUND_UP((uint32_t)FEW_ROWS, grain)
                                      : item_rows(b, 1, ph->rows, BRC_ROUND_UP((uint32_t)TILE_ROWS, grain),

@@ -185,7 +185,7 @@ static brc_status no_such_device(const ocl_place *places, size_t count, int inde
   return brc_fail(BRC_E_NOT_FOUND, "OpenCL device %d does not exist; there are: %s", index, have);
 }
 
-// A native product runs on the runtime's own threads, a share on each: threads of ours beside them would contend for the cores (W 512
+// A native product runs on the runtime's own threads, a part on each: threads of ours beside them would contend for the cores (W 512
 // on two cores: 189 ms an update with, 165 without). With many cores the commands would cost more than that: one command, our pool.
 // Side by side, commands wait for what graph/hazard.h knows of: not for the memory that mma.c reuses.
 static uint32_t native_shares(const ocl_device *d) {

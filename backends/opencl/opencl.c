@@ -303,7 +303,8 @@ static brc_status add_steps(brc_exec *x, const brc_op *op) {
   const uint32_t *members = members_of(&copy), *rows = rows_of(&copy);
   double flops, bytes;
   brc_op_cost(op, &flops, &bytes);
-  // Below that a command costs more than its work. BRC_CUT_OPS, for tests: all are cut.
+  // Below that, in floating-point operations of which a byte stands for two, a command costs more than its work. BRC_CUT_OPS, for tests:
+  // all are cut.
   const double least = brc_env_is_one("BRC_CUT_OPS") ? 0 : 1 << 18;
   if (!x->device->shared || (!members && !rows) || flops + 2 * bytes < least) return ocl_ops[op->kind](x, op);
   brc_op_part part;
@@ -420,7 +421,7 @@ static double event_seconds(const cl_event *events, size_t count) {
 }
 
 enum { TIMED_MOST = 256 };
-static_assert(TIMED_MOST >= OCL_SHARES_MOST * OCL_MEMBERS_MAX, "events of one op's shares");
+static_assert(TIMED_MOST >= OCL_SHARES_MOST * OCL_MEMBERS_MAX, "events of one op's parts");
 
 // In a profiled run, one step or all parts of an op: on the timed queue, waited for. Their own time from their events, or else from
 // the clock.

@@ -92,8 +92,9 @@ struct ocl_device {
   cl_command_queue queue;  // in order
   cl_command_queue timed;  // records times, for profiles
   cl_command_queue
-      shared;       // out of order, for commands of one program side by side on a CPU's cores; else NULL
-  uint32_t shares;  // commands that a native product is cut into: one per core; 1: one command, on the pool
+      shared;  // out of order, for commands of one program side by side on a CPU's cores; else NULL
+  uint32_t
+      shares;  // cores that commands of one program run on side by side; 1: products are one command, on the pool
   cl_program program;
   char cache[4096];  // folder of compiled kernels
   struct ocl_mma {
@@ -154,7 +155,7 @@ enum {
 };
 // Bounds of the kernels' private and local memory.
 enum { OCL_MEMBERS_MAX = 16, OCL_ATOMS_MAX = 1024 };
-// Shares of one member's native product.
+// Most cores that take parts of ops.
 enum { OCL_SHARES_MOST = 8 };
 
 //------------------------ 4. A compiled program -------------------------------
@@ -166,7 +167,7 @@ typedef struct ocl_waits {
 typedef brc_status ocl_launch(ocl_device *d, const ocl_step *s, cl_command_queue queue, ocl_waits waits,
                               cl_event *event);
 
-// One command. An op has one or more: one behind the other, or shares of it side by side.
+// One command. An op has one or more: one behind the other, or parts of it side by side.
 struct ocl_step {
   const brc_op *op;
   cl_kernel kernel;  // NULL: `launch` does it

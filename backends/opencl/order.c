@@ -1,5 +1,5 @@
 // The order of a program's commands on a queue that has none: a step waits for those steps before it that touch the same elements
-// (graph/hazard.h), less those that another one it waits for has waited for already.
+// (graph/hazard.h), and for those on the same members and rows, less those that another one it waits for has waited for already.
 #ifdef BRC_HAVE_OPENCL
 #include "backends/opencl/opencl.h"
 
@@ -12,15 +12,20 @@ typedef struct op_node {
   brc_access uses[BRC_MAX_IN + BRC_MAX_OUT];
   int use_count;
   uint32_t first, end;  // its steps
-  uint32_t number;      // among the op's parts, from 1 on; 0: it is not cut
+  uint32_t number, of;  // among the op's parts, from 1 on
+  bool kernel_rows;     // cut by rows of a kernel
   bool waited_for;
 } op_node;
 
-// Parts of one number are chained: they work on the same members and rows, which then stay in one core's cache, while another core takes the
-// other chain (two cores, W 256: 1 % of an update).
+// Where two ops are cut into as many parts, those of one number work on the same members and rows, but for rows of a kernel in dense_dw. They
+// are chained, so that these stay in one core's cache while another core takes the other chain (two cores, W 256: 1 % of an update).
+static bool of_one_chain(const op_node *a, const op_node *b) {
+  return a->of > 1 && a->of == b->of && a->number == b->number && !a->kernel_rows && !b->kernel_rows;
+}
+
 static bool comes_before(const op_node *a, const op_node *b) {
   if (a->op == b->op) return false;
-  if (a->number && a->number == b->number) return true;
+  if (of_one_chain(a, b)) return true;
   for (int i = 0; i < a->use_count; i++)
     for (int j = 0; j < b->use_count; j++)
       if (brc_access_conflict(&a->uses[i], &b->uses[j])) return true;
@@ -79,10 +84,9 @@ brc_status ocl_order_make(brc_exec *x) {
       n->use_count = brc_op_accesses_of(one->op, &one->part, n->uses);
       while (s < steps && ocl_same_part(one, &x->steps[s])) s++;
       n->end = s;
-      if (count && n[-1].op == n->op)
-        n->number = n[-1].number + 1;
-      else if (s < steps && x->steps[s].op == n->op)
-        n->number = 1;
+      n->number = 1 + (count && n[-1].op == n->op ? n[-1].number : 0);
+      for (op_node *k = n; k > n - n->number; k--) k->of = n->number;
+      n->kernel_rows = n->op->kind == BRC_OP_dense_dw && one->part.rows < n->op->out[0]->rows;
     }
     make_waits(o, nodes, count, done, words);
   }

@@ -276,6 +276,7 @@ static double fp16_grad_scale(uint32_t rows) {
 static void build_learner(brc_agent *a, brc_program *p, const learner *l, bool taps) {
   const brc_agent_config *c = &a->config;
   p->precision = a->precision;
+  p->by_shape = a->by_shape;
   if (a->precision == BRC_FP16) p->grad_scale = fp16_grad_scale(l->rows);
   brc_adam adam_c = {c->critic_lr, c->beta1, c->beta2, c->adam_eps, c->weight_decay};
   brc_adam adam_a = {c->actor_lr, c->beta1, c->beta2, c->adam_eps, c->weight_decay};
@@ -617,6 +618,7 @@ brc_status brc_agent_plan(brc_agent **out, const brc_agent_config *config, brc_a
   a->given_noise = flags.given_noise;
   a->rough = flags.rough;
   a->precision = flags.precision;
+  a->by_shape = flags.by_shape;
   brc_group_init(&a->critic, "critic", true);
   brc_group_init(&a->actor, "actor", false);
   brc_group_init(&a->temperature, "temperature", false);

@@ -52,7 +52,7 @@ static brc_status bench_flags(const brc_train_config *c, const brc_device_info *
   static brc_train_config small;
   small = *c;
   small.capacity = small.steps = bench_rows(&c->agent);
-  return brc_train_place_replay(&small, d, flags);
+  return brc_train_fit_device(&small, d, flags);
 }
 
 typedef struct update_bench {

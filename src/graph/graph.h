@@ -66,6 +66,7 @@ extern const char *const brc_precision_names[BRC_PRECISION_COUNT];  // "fp32", .
 typedef struct brc_program {
   const char *name;
   brc_precision precision;  // of the products that builders add from now on; BRC_FP32 at first
+  bool by_shape;            // activations of different shapes share no memory (plan.c); false at first
   double grad_scale;  // power of two that lifts gradients into the range of fp16 inside products; 1 at first
   brc_arena mem;
   brc_op **ops;

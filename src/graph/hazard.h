@@ -27,7 +27,8 @@ typedef struct brc_op_part {
 uint32_t brc_op_rows_per_row(const brc_op *op, int i);
 // Are the op's rows independent of each other, so that it can work on some of them?
 bool brc_op_is_row_local(brc_op_kind kind);
-// What a part touches of operand `i`: members and rows of it, or all where these are not the part's own. first_row counts whole rows of it.
+// What a part touches of operand `i`: members and rows of it, or all where these are not the part's own. first_row is a multiple of
+// brc_op_rows_per_row.
 brc_tensor brc_op_operand_of(const brc_op *op, int i, const brc_op_part *part);
 // As brc_op_accesses, of a part.
 int brc_op_accesses_of(const brc_op *op, const brc_op_part *part, brc_access *out);

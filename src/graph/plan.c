@@ -1,5 +1,5 @@
-// Memory plan: activations share one arena by lifetime, those of one shape with each other: then parts of ops that run side by side
-// (graph/hazard.h) wait for none but those of the same members and rows. It takes 13 MB more at B 1024, whatever the width of the critic.
+// Memory plan: activations share one arena by lifetime. `by_shape`: only those of one shape share with each other, so that parts of ops
+// that run side by side (hazard.h) need to wait for none but those of the same members and rows; that takes up to half as much again.
 #include "graph/graph.h"
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +26,9 @@ static int by_offset(const void *a, const void *b) {
   return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-static bool same_shape(const brc_tensor *x, const brc_tensor *y) {
-  return x->members == y->members && x->rows == y->rows && x->pitch == y->pitch;
+static bool may_share(const brc_program *p, const brc_tensor *x, const brc_tensor *y) {
+  const bool same = x->members == y->members && x->rows == y->rows && x->pitch == y->pitch;
+  return (same || !p->by_shape) && (x->first > y->last || y->first > x->last);
 }
 
 // Lowest offset at which t fits between the placed tensors that may not share with it (`busy`, sorted by offset).
@@ -66,8 +67,7 @@ brc_status brc_program_finish(brc_program *p) {
   for (size_t i = 0; i < count; i++) {
     size_t n = 0;
     for (size_t j = 0; j < i; j++)
-      if (!same_shape(list[i], list[j]) || (list[j]->first <= list[i]->last && list[i]->first <= list[j]->last))
-        busy[n++] = list[j];
+      if (!may_share(p, list[i], list[j])) busy[n++] = list[j];
     qsort(busy, n, sizeof *busy, by_offset);
     list[i]->offset = lowest_gap(busy, n, brc_tensor_elements(list[i]));
     uint64_t end = BRC_ROUND_UP(list[i]->offset + brc_tensor_elements(list[i]), ALIGN);

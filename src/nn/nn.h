@@ -23,7 +23,7 @@ extern const char *const brc_role_names[BRC_ROLES];
 
 typedef struct brc_group {
   const char *name;  // "critic", "actor", "temperature"
-  brc_param params[128];
+  brc_param params[264];  // a critic of 32 blocks, as many as its option takes, has 263
   size_t count;
   uint64_t elements;
   brc_storage storage[BRC_ROLES];  // equal layout; TARGET only if has_target

@@ -79,7 +79,7 @@ static brc_status plan(brc_dry_run *r, const brc_train_config *c) {
   const bool paper = !strcmp(c->normalizer, "paper");
   const uint32_t tasks = (uint32_t)a->tasks, slack = brc_train_replay_slack(c);
   brc_agent_flags flags = {.taps = paper, .precision = brc_train_precision(c)};
-  brc_status st = brc_train_place_replay(c, &r->device, &flags);
+  brc_status st = brc_train_fit_device(c, &r->device, &flags);
   if (!st)
     st = brc_agent_memory_of(a, flags, tasks, paper, evaluations(c) ? tasks * (uint32_t)c->eval_episodes : 0,
                              &r->agent);

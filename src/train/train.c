@@ -110,9 +110,10 @@ static brc_status has_room(const brc_train_config *c, const brc_device_info *d, 
   return BRC_OK;
 }
 
-brc_status brc_train_place_replay(const brc_train_config *c, const brc_device_info *d, brc_agent_flags *flags) {
+brc_status brc_train_fit_device(const brc_train_config *c, const brc_device_info *d, brc_agent_flags *flags) {
   const brc_agent_config *a = &c->agent;
   const bool wanted = !strcmp(c->replay, "device");
+  flags->by_shape = d->is_cpu;
   flags->table_rows = flags->table_part = 0;
   if (!strcmp(c->replay, "host") || (!wanted && d->is_cpu)) return BRC_OK;
   // The ring fills with the steps: a shorter run needs its first slots, and one for the newest rows' successors.
@@ -246,7 +247,7 @@ brc_status brc_trainer_create(brc_trainer **out, const brc_train_config *config)
         &t->normalizer,
         &(brc_normalizer_config){.tasks = (uint32_t)a->tasks, .discount = a->discount, .paper = paper});
   brc_agent_flags flags = {.taps = paper, .precision = brc_train_precision(config)};
-  if (!st) st = brc_train_place_replay(config, &t->device->info, &flags);
+  if (!st) st = brc_train_fit_device(config, &t->device->info, &flags);
   if (!st) st = brc_agent_create(&t->agent, a, t->device, flags);
   for (size_t i = 0; i < n; i++) t->task_names[i] = config->tasks[i]->name;
   brc_world world = {.self = t,

@@ -50,9 +50,10 @@ brc_option_set brc_train_option_set(brc_train_config *c);
 brc_status brc_open_device(const brc_train_config *c, brc_pool *pool, brc_device **out);
 brc_precision brc_train_precision(const brc_train_config *c);  // of updates: what --precision says
 uint32_t brc_train_replay_slack(const brc_train_config *c);    // rows of the replay between two checkpoints
-// What --replay says on a device: whether updates take observations and actions from a table there; into `flags`, whose other
-// fields are set. The bits of a run do not depend on it. E_UNSUPPORTED: it was asked for and cannot be.
-brc_status brc_train_place_replay(const brc_train_config *c, const brc_device_info *d, brc_agent_flags *flags);
+// What of an agent depends on the device, into `flags`, whose other fields are set: how its memory is planned, and, as --replay says, whether
+// updates take observations and actions from a table there. The bits of a run depend on neither. E_UNSUPPORTED: a table was asked for and
+// cannot be.
+brc_status brc_train_fit_device(const brc_train_config *c, const brc_device_info *d, brc_agent_flags *flags);
 // Add the tasks that `name` stands for (a task or a benchmark).
 brc_status brc_train_add_tasks(brc_train_config *c, const char *name);
 // Tasks and options of a JSON file: {"tasks": ["walker-run"], "actor_width": 256, ...}, as a run's config.json is. Options that it
