@@ -163,7 +163,8 @@ static void product_item(void *arg, uint32_t item, uint32_t thread) {
   const brc_host_gemm_args *g = &j->g;
   const uint32_t per_member = j->blocks_m * j->blocks_n, e = item / per_member, block = item % per_member;
   const uint32_t m0 = block / j->blocks_n * j->block_m, n0 = block % j->blocks_n * j->block_n;
-  brc_host_product p = {.round = {g->precision, g->scale_a},
+  brc_host_product p = {.round_a = {g->precision, g->scale_a},
+                        .round_b = {g->precision, g->scale_b},
                         .ta = g->ta,
                         .tb = g->tb && !j->copy,
                         .b_packed = j->packed,
@@ -194,19 +195,18 @@ typedef struct scratch {
 
 static pthread_key_t scratch_key;
 static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
-static void free_scratch(void *of_thread) {
-  for (int i = 0; i < BRC_HOST_SCRATCHES; i++) free(((scratch *)of_thread)[i].memory);
-}
+static void free_scratch(void *of_thread) { free(((scratch *)of_thread)->memory); }
 static void make_scratch_key(void) {
   if (pthread_key_create(&scratch_key, free_scratch)) abort();  // as below
 }
 
-float *brc_host_own_scratch(brc_host_scratch which, size_t floats) {
-  static _Thread_local scratch own[BRC_HOST_SCRATCHES];
-  scratch *s = &own[which];
+// Memory of the calling thread for `floats` numbers: grows, keeps nothing when it does, and is freed when the thread ends.
+static float *own_scratch(size_t floats) {
+  static _Thread_local scratch own;
+  scratch *s = &own;
   if (floats > s->floats) {
     pthread_once(&scratch_once, make_scratch_key);
-    pthread_setspecific(scratch_key, own);  // freed when the thread ends
+    pthread_setspecific(scratch_key, s);  // freed when the thread ends
     free(s->memory);
     s->memory = brc_alloc_aligned(floats * sizeof(float), "scratch of products");
     s->floats = s->memory ? floats : 0;
@@ -243,7 +243,7 @@ void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
   j.copy_size = j.bf16 ? (size_t)BRC_HOST_BF16_ROWS(args->k) * BRC_HOST_BF16_COLS(args->n) : j.ld_t * args->k;
   const size_t threads = pool ? (size_t)brc_pool_threads(pool) : 1,
                copy = args->tb || j.packed ? j.copy_size * args->batch : 0;
-  j.scratch = brc_host_own_scratch(BRC_HOST_SCRATCH_PRODUCT, threads * BRC_HOST_SCRATCH + copy);
+  j.scratch = own_scratch(threads * BRC_HOST_SCRATCH + copy);
   if (copy) {
     j.copy = j.scratch + threads * BRC_HOST_SCRATCH;
     j.slabs = ((args->tb ? args->n : args->k) + SLAB - 1) / SLAB;

@@ -32,10 +32,6 @@ enum { BRC_HOST_PACK_ROWS = 512, BRC_HOST_PACK_PITCH = 512 };
 // larger shape.
 void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args);
 
-// Memory of the calling thread for `floats` numbers: grows, keeps nothing when it does, and is freed when the thread ends.
-typedef enum { BRC_HOST_SCRATCH_PRODUCT, BRC_HOST_SCRATCH_FACTORS, BRC_HOST_SCRATCHES } brc_host_scratch;
-float *brc_host_own_scratch(brc_host_scratch which, size_t floats);
-
 // Providers that can run here, the default first, NULL-terminated.
 const char *const *brc_host_gemm_providers(void);
 // The function behind a provider's name (NULL: the default), or NULL.

@@ -227,9 +227,9 @@ static void pack_a(const float *a, size_t lda, uint32_t m, uint32_t k, float *ou
 
 // The nearest number whose bits below `bit` are zero, ties to even.
 INLINE vf round_at(vf x, const int bit) {
-  vi u = (vi)x;
-  u += ((1 << (bit - 1)) - 1) + (u >> bit & 1);
-  return (vf)(u & -(1 << bit));
+  vu u = (vu)x;
+  u += ((1u << (bit - 1)) - 1) + (u >> bit & 1);
+  return (vf)(u & -(1u << bit));
 }
 // A NaN stays one. Below 2^-14 the step of fp16 is 2^-24: adding 0.75 leaves float32 no finer one.
 INLINE vf to_precision(vf x, const brc_precision precision) {
@@ -315,6 +315,7 @@ INLINE const float *panel_at(const brc_host_product *p, uint32_t k0, uint32_t k,
     pack_bt(p->b + (size_t)j * p->ldb + k0, p->ldb, k, n, width, space);
   else
     pack_b(p->b + (size_t)k0 * p->ldb + j, p->ldb, k, n, width, space);
+  round_factor(space, (size_t)k * width, p->round_b, space);
   return space;
 }
 
@@ -359,21 +360,21 @@ static const float *prepare_a(brc_host_product *p, const float *a, uint32_t k, f
   const size_t lda = p->lda, ld = BRC_ROUND_UP(k, (uint32_t)LANES) + GAP;
   if (p->ta) {
     pack_a(a, lda, p->m, k, out);
-    round_factor(out, panel_a(p->m + TILE_M - 1, k), p->round, out);
+    round_factor(out, panel_a(p->m + TILE_M - 1, k), p->round_a, out);
     return out;
   }
-  if (p->round.precision == BRC_FP32) return a;
-  for (uint32_t i = 0; i < p->m; i++) round_factor(a + i * lda, k, p->round, out + i * ld);
+  if (p->round_a.precision == BRC_FP32) return a;
+  for (uint32_t i = 0; i < p->m; i++) round_factor(a + i * lda, k, p->round_a, out + i * ld);
   p->lda = ld;
   return out;
 }
 
 static void product(const brc_host_product *whole) {
   float *packed_a = whole->scratch, *space = packed_a + BRC_HOST_PACKED_A;
-  const bool direct = !whole->tb && !whole->b_packed && readable(whole);
+  const bool rounded = whole->round_a.precision != BRC_FP32,
+             direct = !rounded && !whole->tb && !whole->b_packed && readable(whole);
   // Panels stay in L2. Rows of B in place, 2 KB or more apart, fall onto few of its sets: the fewer the further.
-  const bool in_place = !whole->ta && whole->round.precision == BRC_FP32,
-             large = in_place && (whole->b_packed || (direct && whole->ldb < 512));
+  const bool large = !whole->ta && !rounded && (whole->b_packed || (direct && whole->ldb < 512));
   const uint32_t most_k = large                          ? 2 * BRC_HOST_BLOCK_K
                           : direct && whole->ldb >= 1024 ? BRC_HOST_BLOCK_K / 2
                                                          : BRC_HOST_BLOCK_K;
@@ -439,7 +440,8 @@ INLINE void run_product(const brc_host_op *op, const brc_host_view *a, const brc
                         const brc_host_view *bias, bool ta, bool tb, bool packed, uint32_t k, uint32_t e,
                         uint32_t r0, uint32_t r1, float *scratch) {
   const brc_host_view *c = &op->out[0];
-  brc_host_product p = {.round = rounding_of(op, op->params.dense.scale_a),
+  brc_host_product p = {.round_a = rounding_of(op, op->params.dense.scale_a),
+                        .round_b = rounding_of(op, op->params.dense.scale_b),
                         .ta = ta,
                         .tb = tb,
                         .b_packed = packed,

@@ -23,9 +23,9 @@ typedef struct brc_host_rounding {
 
 // One block of a product on one thread: C = op(A) B (+ bias) (+ C). op(A) is m x k: A[i * lda + p], or A[p * lda + i] when
 // `ta`. B is k x n, or its transpose when `tb`, or packed by the kernels' pack_b (column 0 is one of a panel). A is rounded on its way in
-// (only `product` of the kernels does that); B was when it was packed.
+// (only `product` of the kernels does that), and so is B, but where it was packed.
 typedef struct brc_host_product {
-  brc_host_rounding round;
+  brc_host_rounding round_a, round_b;
   bool ta, tb, b_packed, accumulate;
   uint32_t m, n, k;
   const float *a, *b, *bias;  // bias: n numbers or NULL
@@ -65,7 +65,8 @@ typedef struct brc_host_kernels {
   brc_host_op_fn *ops[BRC_OP_COUNT];
   brc_host_product_fn *product;
   brc_host_op_fn *transpose_rows;  // rows of in[0] [E, n, k] become columns of out[0] [E, k, n]
-  // in[0] [E, k, n] as panels for `product`, rounded as the op says of its second factor; out[0] has k times n rounded up to 16 elements for each member.
+  // in[0] [E, k, n] as panels for `product`, rounded as the op says of its second factor; out[0] has k times n rounded up to 16 elements
+  // for each member.
   brc_host_op_fn *pack_kernel;
   brc_host_op_fn *pack_rows;  // in[0] [E, n, k], transposed, as panels
   // out[c * ld_out + r] = in[r * ld_in + c] for r < rows, c < cols.

@@ -146,8 +146,8 @@ static void use_operands(builder *b, host_step *s, unsigned skip_in, unsigned sk
 }
 
 // A product of at least this many rows multiplies by a copy of the kernel, made once for all blocks. dense_dx needs it
-// transposed; for dense, rows of a kernel a page or a good part of one apart cost more than copying them together. Below, or when
-// the copy would be large, blocks do that for themselves, a panel at a time.
+// transposed; below float32 it is rounded; for dense, rows of a kernel a page or a good part of one apart cost more than copying them
+// together. Below, or when the copy would be large, blocks do that for themselves, a panel at a time.
 enum { TRANSPOSE_ROWS = 64 };
 static const uint64_t COPY_MOST = (uint64_t)1 << 24;  // elements
 
@@ -156,12 +156,13 @@ static const brc_host_bf16 *bf16_of(const builder *b, const brc_op *op) {
 }
 
 static bool wants_copy(const builder *b, const brc_op *op) {
-  if (op->params.dense.precision != BRC_FP32) return true;
-  if (op->kind == BRC_OP_dense_dw) return false;
+  if (bf16_of(b, op)) return true;
+  const bool rounded = op->params.dense.precision != BRC_FP32;
+  if (op->kind == BRC_OP_dense_dw && !rounded) return false;
   const brc_tensor *kernel = op->in[1], *out = op->out[0];
   if ((uint64_t)kernel->members * kernel->rows * BRC_ROUND_UP(kernel->cols, (uint32_t)ALIGN) > COPY_MOST)
     return false;
-  if (op->kind == BRC_OP_dense_dx) return out->rows >= TRANSPOSE_ROWS;
+  if (rounded || op->kind == BRC_OP_dense_dx) return out->rows >= TRANSPOSE_ROWS;
   return !b->o->bits_from_blocks && out->rows >= BRC_HOST_PACK_ROWS && kernel->pitch >= BRC_HOST_PACK_PITCH;
 }
 

@@ -85,7 +85,7 @@ brc_status ocl_order_make(brc_exec *x) {
       while (s < steps && ocl_same_part(one, &x->steps[s])) s++;
       n->end = s;
       n->number = 1 + (count && n[-1].op == n->op ? n[-1].number : 0);
-      for (op_node *k = n; k > n - n->number; k--) k->of = n->number;
+      for (uint32_t i = 0; i < n->number; i++) nodes[count - i].of = n->number;
       n->kernel_rows = n->op->kind == BRC_OP_dense_dw && one->part.rows < n->op->out[0]->rows;
     }
     make_waits(o, nodes, count, done, words);

@@ -121,7 +121,7 @@ typedef struct brc_agent_flags {
   brc_precision
       precision;  // of the products of updates; acting is always in float32, so that a policy is the same everywhere
   bool
-      by_shape;  // updates are planned so (brc_program): for CPUs, whose cores take parts of ops side by side; it takes more memory
+      by_shape;  // updates are planned so (brc_program): for devices that run parts of ops side by side; it takes more memory
   // Updates take observations and actions from a table of so many rows on the device, in buffers of table_part rows each (at most
   // BRC_TABLE_PARTS; 0: in one), and batches are indexed. 0: batches are whole.
   uint64_t table_rows, table_part;

@@ -1,5 +1,6 @@
 // Memory plan: activations share one arena by lifetime. `by_shape`: only those of one shape share with each other, so that parts of ops
-// that run side by side (hazard.h) need to wait for none but those of the same members and rows; that takes up to half as much again.
+// that run side by side (hazard.h) need to wait for none but those of the same members and rows; that takes more memory, most often up to
+// half as much again.
 #include "graph/graph.h"
 #include <stdlib.h>
 #include <string.h>

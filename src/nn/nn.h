@@ -22,8 +22,8 @@ typedef enum brc_role { BRC_PARAM, BRC_GRAD, BRC_M, BRC_V, BRC_TARGET, BRC_ROLES
 extern const char *const brc_role_names[BRC_ROLES];
 
 typedef struct brc_group {
-  const char *name;  // "critic", "actor", "temperature"
-  brc_param params[264];  // a critic of 32 blocks, as many as its option takes, has 263
+  const char *name;       // "critic", "actor", "temperature"
+  brc_param params[264];  // an actor of 32 blocks, as many as its option takes, has 264
   size_t count;
   uint64_t elements;
   brc_storage storage[BRC_ROLES];  // equal layout; TARGET only if has_target

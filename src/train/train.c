@@ -113,7 +113,7 @@ static brc_status has_room(const brc_train_config *c, const brc_device_info *d, 
 brc_status brc_train_fit_device(const brc_train_config *c, const brc_device_info *d, brc_agent_flags *flags) {
   const brc_agent_config *a = &c->agent;
   const bool wanted = !strcmp(c->replay, "device");
-  flags->by_shape = d->is_cpu;
+  flags->by_shape = d->side_by_side > 1;
   flags->table_rows = flags->table_part = 0;
   if (!strcmp(c->replay, "host") || (!wanted && d->is_cpu)) return BRC_OK;
   // The ring fills with the steps: a shorter run needs its first slots, and one for the newest rows' successors.
