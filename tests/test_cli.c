@@ -544,9 +544,8 @@ static void test_memory_held(void **state) {
   const double planned = number_of(plan, "state_bytes") + number_of(plan, "activation_bytes") +
                          number_of(plan, "batch_bytes"),
                held = number_of(o, "device_bytes");
-  // Between them: activations that the host keeps block by block in its threads' scratch instead, and that scratch: blocks of 128 rows of all
-  // activations of a segment.
-  if (!(held > 0.75 * planned && held < 1.4 * planned))
+  // Between them: activations that the host keeps block by block in its threads' scratch instead, and that scratch.
+  if (!(held > 0.75 * planned && held < 1.25 * planned))
     fail_msg("planned %.0f bytes, held %.0f", planned, held);
   cJSON_Delete(o);
   cJSON_Delete(plan);

@@ -1005,32 +1005,30 @@ static void test_wrong_parameters(void **state) {
 // Every element of every operand is some part's, and no part writes what another one touches.
 static void check_parts(const brc_exec *x, size_t first, size_t end) {
   const brc_op *op = x->steps[first].op;
-  brc_access uses[BRC_MAX_IN + BRC_MAX_OUT], a[BRC_COUNT(uses)], b[BRC_COUNT(uses)];
-  const int n = brc_op_accesses(op, uses);
-  for (int k = 0; k < n; k++) {
-    char *seen = calloc(uses[k].end - uses[k].first, 1);
+  brc_access a[BRC_MAX_IN + BRC_MAX_OUT], b[BRC_COUNT(a)];
+  for (int i = 0; i < BRC_MAX_IN + BRC_MAX_OUT; i++) {
+    if (!(i < BRC_MAX_IN ? op->in[i] : op->out[i - BRC_MAX_IN])) continue;
+    const brc_tensor t = brc_op_operand_of(op, i, &(brc_op_part){0});
+    const uint64_t elements = brc_tensor_elements(&t);
+    char *seen = calloc(elements, 1);
     assert_non_null(seen);
     for (size_t s = first; s < end; s++) {
-      assert_int_equal(brc_op_accesses_of(op, &x->steps[s].part, a), n);
-      assert_true(a[k].first >= uses[k].first && a[k].end <= uses[k].end);
-      memset(seen + (a[k].first - uses[k].first), 1, a[k].end - a[k].first);
+      const brc_tensor part = brc_op_operand_of(op, i, &x->steps[s].part);
+      const uint64_t from = part.offset - t.offset, n = brc_tensor_elements(&part);
+      assert_true(from + n <= elements);
+      memset(seen + from, 1, n);
     }
-    const brc_tensor *t = NULL;
-    for (int i = 0, left = k; i < BRC_MAX_IN + BRC_MAX_OUT && !t; i++) {
-      const brc_tensor *one = i < BRC_MAX_IN ? op->in[i] : op->out[i - BRC_MAX_IN];
-      if (one && left-- == 0) t = one;
-    }
-    for (uint32_t e = 0; e < t->members; e++)
-      for (uint32_t r = 0; r < t->rows; r++)
-        for (uint32_t c = 0; c < t->cols; c++)
-          if (!seen[e * t->stride + (uint64_t)r * t->pitch + c])
-            fail_msg("op '%s', operand %d: no part has [%u, %u, %u]", op->label, k, e, r, c);
+    for (uint32_t e = 0; e < t.members; e++)
+      for (uint32_t r = 0; r < t.rows; r++)
+        for (uint32_t c = 0; c < t.cols; c++)
+          if (!seen[e * t.stride + (uint64_t)r * t.pitch + c])
+            fail_msg("op '%s', operand %d: no part has [%u, %u, %u]", op->label, i, e, r, c);
     free(seen);
   }
   if (op->kind == BRC_OP_dense_dw) return;  // cut by rows of its output, which a part names none of
   for (size_t s = first; s < end; s++)
     for (size_t q = first; q < s; q++) {
-      brc_op_accesses_of(op, &x->steps[s].part, a);
+      const int n = brc_op_accesses_of(op, &x->steps[s].part, a);
       brc_op_accesses_of(op, &x->steps[q].part, b);
       for (int i = 0; i < n * n && !ocl_same_part(&x->steps[s], &x->steps[q]); i++)
         if (brc_access_conflict(&b[i / n], &a[i % n])) fail_msg("op '%s': its parts meet", op->label);

@@ -47,10 +47,7 @@ static void choose_bf16(void) {
   if (narrow || strcmp(brc_host_kernels_here()->isa, "avx512") != 0 ||
       !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1))
     return;
-  char vendor[13] = "";
-  if (__get_cpuid(0, &a, &b, &c, &d))
-    memcpy(vendor, &b, 4), memcpy(vendor + 4, &d, 4), memcpy(vendor + 8, &c, 4);
-  if (most || strcmp(vendor, "GenuineIntel") != 0) bf16 = &brc_host_bf16_dot;
+  if (most || !__builtin_cpu_is("intel")) bf16 = &brc_host_bf16_dot;
   // Linux keeps the tiles' state for processes that ask.
   enum { REQUEST_STATE = 0x1023, TILE_DATA = 18, HAS_BF16 = 1 << 22, HAS_TILES = 1 << 24 };
   if (!most && __get_cpuid_count(7, 0, &a, &b, &c, &d) && d & HAS_BF16 && d & HAS_TILES &&

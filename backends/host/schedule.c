@@ -399,19 +399,17 @@ static uint32_t item_rows(const builder *b, uint32_t members, uint32_t rows, uin
   return best;
 }
 
+// A handful of a block's activations is to stay in L2.
 static void set_block(const builder *b, host_phase *ph) {
-  // A handful of activations is to stay in L2 (2 MB here): 128 rows are faster than 64 at W 256, slower at W 1024.
-  enum { TILE_ROWS = 8, FEW_ROWS = 64, MOST_ROWS = 128, MOST_ELEMENTS = 48 << 10 };
-  uint32_t grain = 1, widest = 1;
+  enum { TILE_ROWS = 8, MOST_ROWS = 64 };
+  uint32_t grain = 1;
   for (int i = 0; i < ph->count; i++) {
-    const host_step *t = &b->s->steps[ph->steps[i]];
-    grain = grain / gcd(grain, t->grain) * t->grain;
-    for (int k = 0; k < HOST_OPERANDS; k++)
-      if (t->uses[k].root >= 0 && t->uses[k].aligned && t->uses[k].pitch > widest) widest = t->uses[k].pitch;
+    const uint32_t g = b->s->steps[ph->steps[i]].grain;
+    grain = grain / gcd(grain, g) * g;
   }
-  ph->block = b->o->bits_from_blocks ? BRC_ROUND_UP((uint32_t)FEW_ROWS, grain)
-                                     : item_rows(b, 1, ph->rows, BRC_ROUND_UP((uint32_t)TILE_ROWS, grain),
-                                                 widest <= MOST_ELEMENTS / MOST_ROWS ? MOST_ROWS : FEW_ROWS);
+  ph->block = b->o->bits_from_blocks
+                  ? BRC_ROUND_UP((uint32_t)MOST_ROWS, grain)
+                  : item_rows(b, 1, ph->rows, BRC_ROUND_UP((uint32_t)TILE_ROWS, grain), MOST_ROWS);
   ph->items = (ph->rows + ph->block - 1) / ph->block;
 }
 

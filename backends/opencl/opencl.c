@@ -253,36 +253,34 @@ bool ocl_part_at(const ocl_device *d, uint32_t members, uint32_t rows, uint32_t 
 }
 
 // Where its parameters say how many members an op works on, and rows; NULL: it is not cut by them.
-static uint32_t *members_of(brc_op *op) {
+typedef struct op_counts {
+  uint32_t *members, *rows;
+} op_counts;
+
+static op_counts counts_of(brc_op *op) {
+  brc_op_params *p = &op->params;
   switch (op->kind) {
-    case BRC_OP_norm: return &op->params.norm.members;
-    case BRC_OP_norm_backward: return &op->params.norm_backward.members;
-    case BRC_OP_norm_sums: return &op->params.norm_sums.members;
-    case BRC_OP_colsum: return &op->params.colsum.members;
-    case BRC_OP_cross_entropy: return &op->params.cross_entropy.members;
-    default: return NULL;
-  }
-}
-static uint32_t *rows_of(brc_op *op) {
-  switch (op->kind) {
-    case BRC_OP_norm: return &op->params.norm.rows;
+    case BRC_OP_norm: return (op_counts){&p->norm.members, &p->norm.rows};
     case BRC_OP_norm_backward:
-      return PART_ROWS % op->params.norm_backward.block ? NULL : &op->params.norm_backward.rows;
-    case BRC_OP_cross_entropy: return &op->params.cross_entropy.rows;
-    case BRC_OP_sum_members: return &op->params.sum_members.rows;
-    case BRC_OP_concat_input: return &op->params.concat_input.rows;
-    case BRC_OP_tanh_normal: return &op->params.tanh_normal.rows;
-    case BRC_OP_tanh_normal_backward: return &op->params.tanh_normal_backward.rows;
-    default: return NULL;
+      return (op_counts){&p->norm_backward.members,
+                         PART_ROWS % p->norm_backward.block ? NULL : &p->norm_backward.rows};
+    case BRC_OP_norm_sums: return (op_counts){.members = &p->norm_sums.members};
+    case BRC_OP_colsum: return (op_counts){.members = &p->colsum.members};
+    case BRC_OP_cross_entropy: return (op_counts){&p->cross_entropy.members, &p->cross_entropy.rows};
+    case BRC_OP_sum_members: return (op_counts){.rows = &p->sum_members.rows};
+    case BRC_OP_concat_input: return (op_counts){.rows = &p->concat_input.rows};
+    case BRC_OP_tanh_normal: return (op_counts){.rows = &p->tanh_normal.rows};
+    case BRC_OP_tanh_normal_backward: return (op_counts){.rows = &p->tanh_normal_backward.rows};
+    default: return (op_counts){0};
   }
 }
 
 static brc_status add_part(brc_exec *x, const brc_op *op, const brc_op_part *part) {
   brc_op one = *op;
   brc_tensor tensors[BRC_MAX_IN + BRC_MAX_OUT];
-  uint32_t *members = members_of(&one), *rows = rows_of(&one);
-  if (members) *members = part->members;
-  if (rows) *rows = part->rows;
+  const op_counts counts = counts_of(&one);
+  if (counts.members) *counts.members = part->members;
+  if (counts.rows) *counts.rows = part->rows;
   for (int k = 0; k < BRC_MAX_IN + BRC_MAX_OUT; k++) {
     brc_tensor **t = k < BRC_MAX_IN ? &one.in[k] : &one.out[k - BRC_MAX_IN];
     if (!*t) continue;
@@ -300,17 +298,19 @@ static brc_status add_part(brc_exec *x, const brc_op *op, const brc_op_part *par
 
 static brc_status add_steps(brc_exec *x, const brc_op *op) {
   brc_op copy = *op;
-  const uint32_t *members = members_of(&copy), *rows = rows_of(&copy);
+  const op_counts counts = counts_of(&copy);
+  const uint32_t members = counts.members ? *counts.members : 1, rows = counts.rows ? *counts.rows : 0;
   double flops, bytes;
   brc_op_cost(op, &flops, &bytes);
   // Below that, in floating-point operations of which a byte stands for two, a command costs more than its work. BRC_CUT_OPS, for tests:
   // all are cut.
   const double least = brc_env_is_one("BRC_CUT_OPS") ? 0 : 1 << 18;
-  if (!x->device->shared || (!members && !rows) || flops + 2 * bytes < least) return ocl_ops[op->kind](x, op);
+  if (!x->device->shared || (!counts.members && !counts.rows) || flops + 2 * bytes < least)
+    return ocl_ops[op->kind](x, op);
   brc_op_part part;
   brc_status st = BRC_OK;
-  for (uint32_t i = 0; !st && ocl_part_at(x->device, members ? *members : 1, rows ? *rows : 0, i, &part); i++) {
-    if (!members) part.members = 0;  // of one, or of some all of which go into each row
+  for (uint32_t i = 0; !st && ocl_part_at(x->device, members, rows, i, &part); i++) {
+    if (!counts.members) part.members = 0;  // of one, or of some all of which go into each row
     st = add_part(x, op, &part);
   }
   return st;
