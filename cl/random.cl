@@ -3,17 +3,11 @@
 #include "cl/common.h"
 
 #if BRC_VEC == 16
-// For the compiler's vectoriser: blocks side by side need the ten rounds unrolled and everything inline (15 times faster on
-// PoCL).
-struct brc_u4;
-struct brc_f2;
-static inline __attribute__((always_inline)) struct brc_u4 brc_philox(uint c0, uint c1, uint c2, uint c3,
-                                                                      uint k0, uint k1);
-static inline __attribute__((always_inline)) struct brc_f2 brc_normal2(uint a, uint b);
-#define for _Pragma("unroll") for
+// For the compiler's vectoriser: blocks side by side (15 times faster on PoCL).
+#define BRC_FN     static inline __attribute__((always_inline))
+#define BRC_UNROLL _Pragma("unroll")
 #endif
 #include "base/philox.h"
-#undef for
 
 // out[r, c] = normal number r cols + c of (seed, stream, step). Group: a row. A Philox block makes four.
 __kernel void normal(ARG_INT(step), ARG(out), const struct brc_normal_params P) {

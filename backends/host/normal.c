@@ -2,23 +2,14 @@
 // normals have the same bits everywhere.
 #include "backends/host/kernels.h"
 
-// Before `for` becomes a macro, philox.h includes them.
-#include <stdint.h>
-#include <string.h>
-
-// For the compiler's vectoriser: blocks side by side need the ten rounds unrolled and everything inline.
-struct brc_u4;
-struct brc_f2;
-static inline __attribute__((always_inline)) struct brc_u4 brc_philox(uint32_t c0, uint32_t c1, uint32_t c2,
-                                                                      uint32_t c3, uint32_t k0, uint32_t k1);
-static inline __attribute__((always_inline)) struct brc_f2 brc_normal2(uint32_t a, uint32_t b);
+// For the compiler's vectoriser: blocks side by side.
+#define BRC_FN static inline __attribute__((always_inline))
 #if defined(__clang__)
-#define for _Pragma("clang loop unroll(full)") for
+#define BRC_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define for _Pragma("GCC unroll 10") for
+#define BRC_UNROLL _Pragma("GCC unroll 10")
 #endif
 #include "base/philox.h"
-#undef for
 
 enum { BLOCKS = 16, NORMALS = 4 * BLOCKS };
 

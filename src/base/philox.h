@@ -2,7 +2,8 @@
 // One text for C, OpenCL C and GLSL: only unsigned integers and float +, -, x, with contraction off, so that integers,
 // uniforms and normals have the same bits on every device. Where the languages differ stand BRC_FN (a function),
 // BRC_PRECISE (a float whose operations are not contracted: C and OpenCL C switch that off for all) and BRC_FLOAT, BRC_INT
-// (conversions).
+// (conversions). For a compiler's vectoriser BRC_FN may be defined before as what makes functions inline, and BRC_UNROLL as what unrolls the
+// ten rounds.
 // Counter: (element block, step lo, step hi, stream); key: seed.
 #ifndef BRC_PHILOX_H
 #define BRC_PHILOX_H
@@ -21,7 +22,9 @@ brc_uint brc_mul_hi(brc_uint a, brc_uint b) {
   return high;
 }
 #else
+#ifndef BRC_FN
 #define BRC_FN static inline
+#endif
 #define BRC_PRECISE
 #define BRC_FLOAT(x) ((float)(x))
 #define BRC_INT(x)   ((int)(x))
@@ -65,7 +68,12 @@ struct brc_u4 {
   brc_uint x, y, z, w;
 };
 
+#ifndef BRC_UNROLL
+#define BRC_UNROLL
+#endif
+
 BRC_FN brc_u4 brc_philox(brc_uint c0, brc_uint c1, brc_uint c2, brc_uint c3, brc_uint k0, brc_uint k1) {
+  BRC_UNROLL
   for (int i = 0; i < 10; i++) {
     brc_uint h0 = brc_mul_hi(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
     brc_uint h1 = brc_mul_hi(0xCD9E8D57u, c2), l1 = 0xCD9E8D57u * c2;
