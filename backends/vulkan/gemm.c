@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-// Bits of the shaders' FLAGS.
-enum { TRANSPOSED_A = 1, TRANSPOSED_B = 2, VECTORS_A = 4, VECTORS_B = 8, SCALED = 16, SUBGROUPS_N = 8 };
+// Bits of the shaders' FLAGS; the last is each shader's own.
+enum { TRANSPOSED_A = 1, TRANSPOSED_B = 2, VECTORS_A = 4, VECTORS_B = 8, VECTORS_C = 16, SCALED = 16 };
 
 static uint64_t up(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 
@@ -23,8 +23,7 @@ static bool quads(const brc_tensor *t, uint32_t ld, uint32_t stride) {
 static uint32_t flags_of(const vk_gemm *g) {
   return (g->ta ? TRANSPOSED_A : 0) | (g->tb ? TRANSPOSED_B : 0) |
          (quads(g->a, g->p.lda, g->p.stride_a) ? VECTORS_A : 0) |
-         (quads(g->b, g->p.ldb, g->p.stride_b) ? VECTORS_B : 0) |
-         (g->p.scale_a != 1 || g->p.scale_b != 1 ? SCALED : 0);
+         (quads(g->b, g->p.ldb, g->p.stride_b) ? VECTORS_B : 0);
 }
 
 // Compute units, or a guess where the driver does not tell.
@@ -51,15 +50,12 @@ static vk_call call_of(const vk_gemm *g, const char *module, uint32_t tile_m, ui
 // products: its work-items share the sum over k.
 static const struct tiled_shape {
   const char *module;
-  uint32_t tile, side, slices, step_k;
+  uint32_t tile, lanes;
   uint32_t per_unit;  // work-groups that a compute unit wants
-} tiled_shapes[] = {{"gemm_8x8", 128, 16, 1, 16, 1},
-                    {"gemm_4x4", 64, 16, 1, 16, 1},
-                    {"gemm_4x4", 32, 8, 1, 16, 2},
-                    {"gemm_4x4", 16, 4, 16, 64, 0}};
-
-// For CPUs' drivers, to which barriers cost more than reading: few work-items that do much each.
-static const struct tiled_shape tiled_few = {"gemm_8x8", 32, 4, 1, 16, 0};
+} tiled_shapes[] = {
+    {"gemm_128", 128, 256, 1}, {"gemm_64", 64, 256, 1}, {"gemm_32", 32, 64, 2}, {"gemm_16", 16, 256, 0}};
+// For CPUs' drivers.
+static const struct tiled_shape tiled_few = {"gemm_few", 32, 16, 0};
 
 static bool tiled_device(const vk_device *d) {
   (void)d;
@@ -81,19 +77,32 @@ static brc_status tiled_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
   const struct tiled_shape *s = d->few_lanes ? &tiled_few : tiled_shapes;
   if (g->tile) s = &tiled_shapes[g->tile - 1];
   while (!g->tile && tiles_of(g, s->tile, s->tile) < (uint64_t)s->per_unit * units_of(d)) s++;
-  vk_call c = call_of(g, s->module, s->tile, s->tile, s->side * s->side * s->slices);
-  const uint32_t constants[] = {s->side, s->slices, s->step_k, flags_of(g), g->p.precision};
+  vk_call c = call_of(g, s->module, s->tile, s->tile, s->lanes);
+  const bool vectors = g->p.n % 4 == 0 && quads(g->c, g->p.ldc, g->p.stride_c) &&
+                       (!g->bias || quads(g->bias, 0, g->p.stride_bias));
+  const uint32_t constants[] = {flags_of(g) | (vectors ? VECTORS_C : 0), g->p.precision};
   memcpy(c.constants, constants, sizeof constants);
   c.constant_count = BRC_COUNT(constants);
   return vk_call_add(x, op, &c);
 }
 
 //------------------------ 2. coopmat -------------------------------------------
-// Tiles in the order of preference, and the grid of subgroups that share one.
+// How many matrices along m and n a subgroup owns, and the grid of subgroups that share a tile; in the order of preference. Kernels and
+// tiles are called by the matrices of a subgroup: how large they are is the device's.
 static const struct coopmat_tile {
-  uint32_t m, n, subgroups_m, subgroups_n;
-} coopmat_tiles[] = {{128, 128, 2, 4}, {64, 64, 2, 2}, {32, 32, 2, 2}};
-#define COOPMAT_STEP_K 32u
+  const char *fp16, *bf16;  // modules
+  uint32_t count_m, count_n, subgroups_m, subgroups_n;
+} coopmat_tiles[] = {{"gemm_coopmat_fp16_4x2", "gemm_coopmat_bf16_4x2", 4, 2, 2, 4},
+                     {"gemm_coopmat_fp16_2x2", "gemm_coopmat_bf16_2x2", 2, 2, 2, 2},
+                     {"gemm_coopmat_fp16_1x1", "gemm_coopmat_bf16_1x1", 1, 1, 2, 2}};
+enum { COOPMAT_STEP_K = 32, COOPMAT_QUADS_MOST = 8 };  // of the shader
+
+static uint32_t coopmat_m(const struct coopmat_tile *t, const vk_matrix_shape *s) {
+  return t->count_m * t->subgroups_m * s->m;
+}
+static uint32_t coopmat_n(const struct coopmat_tile *t, const vk_matrix_shape *s) {
+  return t->count_n * t->subgroups_n * s->n;
+}
 
 // Intel's matrix units want narrow subgroups where its compilers default to wide ones.
 static uint32_t coopmat_subgroup(const vk_device *d) {
@@ -101,22 +110,32 @@ static uint32_t coopmat_subgroup(const vk_device *d) {
   return intel && d->subgroup_min <= 16 && 16 <= d->subgroup_max ? 16 : d->subgroup_size;
 }
 
+static uint32_t coopmat_lanes(const vk_device *d, const struct coopmat_tile *t) {
+  return coopmat_subgroup(d) * t->subgroups_m * t->subgroups_n;
+}
+
 static uint32_t coopmat_shared_bytes(const struct coopmat_tile *t, const vk_matrix_shape *s) {
   // Rows of k or of the tile, 8 elements to spare in each, whichever is more; two copies of two bytes.
-  const uint32_t by_k = COOPMAT_STEP_K + 8, m = t->m * by_k, n = t->n * by_k;
-  const uint32_t m_along = COOPMAT_STEP_K * (t->m + 8), n_along = COOPMAT_STEP_K * (t->n + 8);
+  const uint32_t by_k = COOPMAT_STEP_K + 8, tile_m = coopmat_m(t, s), tile_n = coopmat_n(t, s);
+  const uint32_t m = tile_m * by_k, n = tile_n * by_k;
+  const uint32_t m_along = COOPMAT_STEP_K * (tile_m + 8), n_along = COOPMAT_STEP_K * (tile_n + 8);
   return 4 * ((m > m_along ? m : m_along) + (n > n_along ? n : n_along)) +
          4 * t->subgroups_m * t->subgroups_n * s->m * s->n;
 }
 
+// Do a work-group's lanes share a step of so many rows in whole quads, and in no more than a lane has registers for?
+static bool coopmat_quads(uint32_t rows, uint32_t lanes) {
+  const uint32_t quads = rows * COOPMAT_STEP_K / 4;
+  return quads % lanes == 0 && quads / lanes <= COOPMAT_QUADS_MOST;
+}
+
 // Can subgroups of this device hold such a tile in matrices of such a shape?
 static bool coopmat_fits(const vk_device *d, const struct coopmat_tile *t, const vk_matrix_shape *s) {
-  const uint32_t subgroup = coopmat_subgroup(d), lanes = subgroup * t->subgroups_m * t->subgroups_n;
-  const uint32_t part_m = t->m / t->subgroups_m, part_n = t->n / t->subgroups_n;
-  return part_m % s->m == 0 && part_n % s->n == 0 && COOPMAT_STEP_K % s->k == 0 && s->n % 4 == 0 &&
-         s->m % 4 == 0 && s->k % 4 == 0 && lanes <= d->base.info.max_work_group &&
-         lanes <= t->m * COOPMAT_STEP_K / 4 && coopmat_shared_bytes(t, s) <= d->shared_bytes &&
-         part_m * part_n <= 64 * subgroup;  // registers of each lane for sums
+  const uint32_t lanes = coopmat_lanes(d, t);
+  return COOPMAT_STEP_K % s->k == 0 && s->n % 4 == 0 && s->m % 4 == 0 && s->k % 4 == 0 &&
+         lanes <= d->base.info.max_work_group && coopmat_quads(coopmat_m(t, s), lanes) &&
+         coopmat_quads(coopmat_n(t, s), lanes) && coopmat_shared_bytes(t, s) <= d->shared_bytes &&
+         t->count_m * t->count_n * s->m * s->n <= 64 * coopmat_subgroup(d);  // registers of each lane for sums
 }
 
 // The largest shape of matrices that fits; NULL if none does.
@@ -137,9 +156,11 @@ static const struct coopmat_tile *coopmat_tile(const vk_device *d, const vk_gemm
   const struct coopmat_tile *chosen = NULL;
   for (size_t i = 0; i < BRC_COUNT(coopmat_tiles); i++) {
     const struct coopmat_tile *t = &coopmat_tiles[i];
-    if (!coopmat_shape(d, t, g->p.precision)) continue;
+    const vk_matrix_shape *s = coopmat_shape(d, t, g->p.precision);
+    if (!s) continue;
     chosen = t;
-    if (2 * g->p.m > t->m && 2 * g->p.n > t->n && tiles_of(g, t->m, t->n) >= units_of(d)) break;
+    const uint32_t m = coopmat_m(t, s), n = coopmat_n(t, s);
+    if (2 * g->p.m > m && 2 * g->p.n > n && tiles_of(g, m, n) >= units_of(d)) break;
   }
   return chosen;
 }
@@ -155,7 +176,7 @@ static bool coopmat_device(const vk_device *d) {
 }
 
 static const char *const *coopmat_names(const vk_device *d) {
-  static const char *const names[BRC_COUNT(coopmat_tiles) + 1] = {"128x128", "64x64", "32x32"};
+  static const char *const names[BRC_COUNT(coopmat_tiles) + 1] = {"4x2", "2x2", "1x1"};
   (void)d;
   return names;
 }
@@ -169,14 +190,14 @@ static brc_status coopmat_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
   const vk_device *d = vk_exec_device(x);
   const struct coopmat_tile *t = g->tile ? &coopmat_tiles[g->tile - 1] : coopmat_tile(d, g);
   const vk_matrix_shape *s = coopmat_shape(d, t, g->p.precision);
-  const uint32_t subgroup = coopmat_subgroup(d);
-  vk_call c = call_of(g, g->p.precision == BRC_FP16 ? "gemm_coopmat_fp16" : "gemm_coopmat_bf16", t->m, t->n,
-                      subgroup * t->subgroups_m * t->subgroups_n);
-  const uint32_t constants[] = {t->m, t->n, t->subgroups_m, flags_of(g) | t->subgroups_n << SUBGROUPS_N, s->m,
-                                s->n, s->k};
+  vk_call c = call_of(g, g->p.precision == BRC_FP16 ? t->fp16 : t->bf16, coopmat_m(t, s), coopmat_n(t, s),
+                      coopmat_lanes(d, t));
+  const bool scaled = g->p.scale_a != 1 || g->p.scale_b != 1;
+  const uint32_t constants[] = {
+      flags_of(g) | (scaled ? SCALED : 0), t->subgroups_m, t->subgroups_n, s->m, s->n, s->k};
   memcpy(c.constants, constants, sizeof constants);
   c.constant_count = BRC_COUNT(constants);
-  c.subgroup_size = subgroup;
+  c.subgroup_size = coopmat_subgroup(d);
   return vk_call_add(x, op, &c);
 }
 
@@ -185,7 +206,10 @@ static brc_status coopmat_add(brc_exec *x, const brc_op *op, const vk_gemm *g) {
 // sides.
 enum { CHECK_K = 40 };
 static brc_status check_tile(vk_device *d, brc_precision precision, const struct coopmat_tile *t) {
-  return brc_check_products(&d->base, precision, t->m - 3, t->n * units_of(d) - 3, CHECK_K, 1);
+  const vk_matrix_shape *s = coopmat_shape(d, t, precision);
+  if (!s) return BRC_OK;
+  return brc_check_products(&d->base, precision, coopmat_m(t, s) - 3, coopmat_n(t, s) * units_of(d) - 3,
+                            CHECK_K, 1);
 }
 
 // Check the precisions of the matrix units on an open device; a wrong one is refused, by name.
@@ -195,7 +219,7 @@ static void coopmat_check(vk_device *d) {
   for (size_t i = 0; i < BRC_COUNT(types); i++) {
     brc_status st = BRC_OK;
     for (size_t t = 0; !st && t < BRC_COUNT(coopmat_tiles); t++)
-      if (coopmat_shape(d, &coopmat_tiles[t], types[i])) st = check_tile(d, types[i], &coopmat_tiles[t]);
+      st = check_tile(d, types[i], &coopmat_tiles[t]);
     if (!st) continue;
     const size_t used = strlen(info->note);
     snprintf(info->note + used, sizeof info->note - used, "%scoopmat refused for %s: %s", used ? "; " : "",
