@@ -101,32 +101,37 @@ static inline void v_store(vf x, __global float *p, uint left) { *p = x; }
 #else
 #define ROW(lanes)                                                                                      \
   const uint row = (uint)get_group_id(0), lane = (uint)get_local_id(0);                                 \
-  __local float scratch[lanes]
+  __local float scratch[(lanes) + FOLDS]
 #define FOR_COLS(cols, lanes) for (uint c = lane, left = 1; c < (cols); c += (lanes))
 #define FIRST_LANE (lane == 0)
-// A tree over `lanes` (a power of two) values; every lane gets the result. The same order whatever the device.
-static inline float row_sum(float x, __local float *scratch, uint lanes) {
-  const uint lane = (uint)get_local_id(0);
-  barrier(CLK_LOCAL_MEM_FENCE);
-  scratch[lane] = x;
-  barrier(CLK_LOCAL_MEM_FENCE);
-  for (uint half_ = lanes / 2; half_ > 0; half_ /= 2) {
-    if (lane < half_) scratch[lane] += scratch[lane + half_];
-    barrier(CLK_LOCAL_MEM_FENCE);
+// Of all lanes' values (a power of two, FOLDS or more), for every lane: FOLDS lanes each take every FOLDS-th, then every lane takes those,
+// four side by side; unrolled little, for registers. Two barriers, and an order that follows from `lanes` alone. Nobody waits before:
+// `scratch` is written when all have read what was folded out of it, what was folded when all have read that.
+#define FOLDS 16
+#define ROW_FOLD(name, OP)                                                                             \
+  static inline float name(float x, __local float *scratch, uint lanes) {                              \
+    const uint lane = (uint)get_local_id(0);                                                           \
+    __local float *folded = scratch + lanes;                                                           \
+    scratch[lane] = x;                                                                                 \
+    barrier(CLK_LOCAL_MEM_FENCE);                                                                      \
+    if (lane < FOLDS) {                                                                                \
+      _Pragma("unroll 4") for (uint i = FOLDS; i < lanes; i += FOLDS) x = OP(x, scratch[lane + i]);    \
+      folded[lane] = x;                                                                                \
+    }                                                                                                  \
+    barrier(CLK_LOCAL_MEM_FENCE);                                                                      \
+    float a = folded[0], b = folded[1], c = folded[2], d = folded[3];                                  \
+    _Pragma("unroll 1") for (uint i = 4; i < FOLDS; i += 4) {                                          \
+      a = OP(a, folded[i]);                                                                            \
+      b = OP(b, folded[i + 1]);                                                                        \
+      c = OP(c, folded[i + 2]);                                                                        \
+      d = OP(d, folded[i + 3]);                                                                        \
+    }                                                                                                  \
+    return OP(OP(a, b), OP(c, d));                                                                     \
   }
-  return scratch[0];
-}
-static inline float row_max(float x, __local float *scratch, uint lanes) {
-  const uint lane = (uint)get_local_id(0);
-  barrier(CLK_LOCAL_MEM_FENCE);
-  scratch[lane] = x;
-  barrier(CLK_LOCAL_MEM_FENCE);
-  for (uint half_ = lanes / 2; half_ > 0; half_ /= 2) {
-    if (lane < half_) scratch[lane] = max(scratch[lane], scratch[lane + half_]);
-    barrier(CLK_LOCAL_MEM_FENCE);
-  }
-  return scratch[0];
-}
+#define ADD(a, b) ((a) + (b))
+ROW_FOLD(row_sum, ADD)
+ROW_FOLD(row_max, max)
+#undef ADD
 #endif
 
 //------------------------ 4. Functions ----------------------------------------
