@@ -12,29 +12,29 @@
 #version 460
 #ifdef KERNEL_gemm_128
 const uint BLOCKS = 2, SIDE = 16, SPLITS = 1, STEP_K = 16;
+const bool STAGED = true;
 #endif
 #ifdef KERNEL_gemm_64
 const uint BLOCKS = 1, SIDE = 16, SPLITS = 1, STEP_K = 16;
+const bool STAGED = true;
 #endif
 #ifdef KERNEL_gemm_32
 const uint BLOCKS = 1, SIDE = 8, SPLITS = 1, STEP_K = 16;
+const bool STAGED = true;
 #endif
 #ifdef KERNEL_gemm_16
 const uint BLOCKS = 1, SIDE = 4, SPLITS = 16, STEP_K = 64;
+const bool STAGED = true;
 #endif
 #ifdef KERNEL_gemm_few
 const uint BLOCKS = 2, SIDE = 4, SPLITS = 1, STEP_K = 16;
+const bool STAGED = false;
 #endif
 const uint GROUP = SIDE * SIDE, TILE = 4 * BLOCKS * SIDE;  // GROUP * SPLITS work-items
 const uint PITCH = TILE / 4 + 1;                          // of shared memory, in quads
 const uint QUADS = TILE * STEP_K / (4 * GROUP * SPLITS);  // of each operand that a work-item brings in per step
 #define TILE_M TILE
 #define TILE_N TILE
-#ifdef KERNEL_gemm_few
-const bool STAGED = false;
-#else
-const bool STAGED = true;
-#endif
 #include "common.glsl"
 #include "product.glsl"
 layout(constant_id = 2) const uint PRECISION = 0;
@@ -93,10 +93,10 @@ void store_quad(vec4 sum, uint e, uint m, uint n) {
 }
 
 //------------------------ 3. The product --------------------------------------
-#define PUT(tile, u, factors, by_k)                        \
+#define PUT(tile, u, value, by_k)                          \
   {                                                        \
     const uvec2 quad = quad_of(u, TILE, by_k);             \
-    const vec4 x = factors;                                \
+    const vec4 x = value;                                  \
     const uint row = quad.x / 4, odd = quad.x % 4;         \
     if (by_k) {                                            \
       tile[(quad.y + 0) * PITCH + row][odd] = x[0];        \
@@ -177,7 +177,7 @@ void main() {
       [[unroll]] for (uint j = 0; j < BLOCKS; j++) STORE(i, j, sum)
     }
   } else {
-    // In a loop, from where a loop may index them: a CPU's driver takes its time for each copy of a store.
+    // In a loop, from a copy that may lie in memory: CPUs' drivers are slow to compile each copy of a store.
     vec4 sums[4 * BLOCKS][BLOCKS];
     [[unroll]] for (uint i = 0; i < 4 * BLOCKS; i++) {
       [[unroll]] for (uint j = 0; j < BLOCKS; j++) sums[i][j] = sum[i][j];

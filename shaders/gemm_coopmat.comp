@@ -13,6 +13,7 @@
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
+// The build finds kernels by these lines.
 #ifdef KERNEL_gemm_coopmat_fp16_4x2
 #define FP16
 #define COUNTS_4X2

@@ -1,5 +1,5 @@
-// What products share: operands, how the factors of a step along k are read, how C is written. Before it stand TILE_M, TILE_N (of a
-// work-group) and STEP_K.
+// What products share: operands, how the factors of a step along k are read, how C is written. Before it stand common.glsl, TILE_M and
+// TILE_N (of a work-group) and STEP_K; specialisation constants of a kernel's own begin at 2.
 //
 // Nothing that lives in registers is an array that a loop of the compiled module indexes: a driver that does not unroll such a loop keeps
 // the array in memory, sums included. tools/isa_check looks for such arrays.

@@ -87,11 +87,12 @@ int main(int argc, char **argv) {
   if (!st) {
     d->backend = &pipelines_only;
     printf("%s, %s\n", d->info.name, d->info.driver);
-    // The paper's widths, several tasks and one.
+    // The paper's width, and such that products take smaller tiles; several tasks and one.
     for (int i = 0; !st && i < BRC_PRECISION_COUNT; i++) {
       if (!(d->info.precisions & 1u << i)) continue;
       st = make(d, (brc_precision)i, 4096, 4);
-      if (!st) st = make(d, (brc_precision)i, 512, 1);
+      if (!st) st = make(d, (brc_precision)i, 512, 4);
+      if (!st) st = make(d, (brc_precision)i, 256, 1);
     }
     printf("%zu pipelines\n", ((vk_device *)d)->p->pipeline_count);
     d->backend = &brc_backend_vulkan;

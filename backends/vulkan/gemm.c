@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// Bits of the shaders' FLAGS; the last is each shader's own.
+// Bits of the shaders' FLAGS; 16 is VECTORS_C of gemm.comp and SCALED of gemm_coopmat.comp.
 enum { TRANSPOSED_A = 1, TRANSPOSED_B = 2, VECTORS_A = 4, VECTORS_B = 8, VECTORS_C = 16, SCALED = 16 };
 
 static uint64_t up(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
