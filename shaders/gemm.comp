@@ -68,13 +68,7 @@ vec4 factors(vec4 x, float scale) {
 // From column n on: their bias, their place.
 vec4 bias_of(uint e, uint n) {
   vec4 x = vec4(0);
-  if (HAS(bias) && n < P.n) {
-    const uvec2 from = at(at(bias, e, P.stride_bias), n);
-    const uint last = P.n - n - 1u;
-    x = VECTORS_C ? Vectors(from).v[0]
-                  : vec4(Floats(from).v[0], Floats(from).v[min(1u, last)], Floats(from).v[min(2u, last)],
-                         Floats(from).v[min(3u, last)]);
-  }
+  if (HAS(bias) && n < P.n) x = four(at(bias, e, P.stride_bias), n, P.n - n - 1u, VECTORS_C);
   return x;
 }
 void store_quad(vec4 sum, uint e, uint m, uint n) {

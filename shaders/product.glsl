@@ -21,15 +21,20 @@ uvec2 quad_of(uint u, uint tile, bool by_k) {
   return by_k ? uvec2(i / (STEP_K / 4), i % (STEP_K / 4) * 4) : uvec2(i % (tile / 4) * 4, i / (tile / 4));
 }
 
+// Four neighbours from `here` on, no further than `last` behind it.
+vec4 four(uvec2 from, uint here, uint last, bool vectors) {
+  return vectors ? Vectors(from).v[here >> 2]
+                 : vec4(Floats(from).v[here], Floats(from).v[here + min(1u, last)], Floats(from).v[here + min(2u, last)],
+                        Floats(from).v[here + min(3u, last)]);
+}
+
 // That quad. Behind `depth`, counted from `from`, there are zeros; behind `rows` there is anything, as what becomes of it is not stored.
 // No load is behind a branch, so that all of a step's are on their way at once; quads on 16 bytes end within the row's pitch.
 vec4 fetch(uvec2 from, uvec2 quad, uint rows, uint depth, uint ld, bool by_k, bool vectors) {
   const bool inside = quad.x < rows && quad.y < depth;
   const uint here = inside ? by_k ? quad.x * ld + quad.y : quad.y * ld + quad.x : 0u;
   const uint last = inside ? (by_k ? depth - quad.y : rows - quad.x) - 1u : 0u;
-  vec4 x = vectors ? Vectors(from).v[here >> 2]
-                   : vec4(Floats(from).v[here], Floats(from).v[here + min(1u, last)],
-                          Floats(from).v[here + min(2u, last)], Floats(from).v[here + min(3u, last)]);
+  vec4 x = four(from, here, last, vectors);
   if (depth < STEP_K)
     x = mix(vec4(0), x, lessThan(by_k ? quad.y + uvec4(0, 1, 2, 3) : uvec4(quad.y), uvec4(depth)));
   return x;
