@@ -6,12 +6,14 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <execinfo.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "backends/host/gemm.h"
 #include "base/file.h"
 #include "check.h"
 #include "testing.h"
@@ -258,6 +260,35 @@ static brc_status environment(void) {
   return st;
 }
 
+// C = A B', whose B is copied, on a thread that is new to products and owns no scratch of them.
+static struct {
+  brc_status status;
+  char why[256];
+} product_of;
+static void *product_on_thread(void *arg) {
+  (void)arg;
+  static float a[32], b[32], c[4];
+  product_of.status = brc_host_gemm(NULL, &(brc_host_gemm_args){.tb = true,
+                                                                .m = 2,
+                                                                .n = 2,
+                                                                .k = 16,
+                                                                .batch = 1,
+                                                                .a = a,
+                                                                .b = b,
+                                                                .c = c,
+                                                                .lda = 16,
+                                                                .ldb = 16,
+                                                                .ldc = 2});
+  snprintf(product_of.why, sizeof product_of.why, "%s", brc_error());
+  return NULL;
+}
+static brc_status product(void) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, product_on_thread, NULL)) return BRC_E_NOMEM;
+  pthread_join(thread, NULL);
+  return product_of.status ? brc_fail(product_of.status, "%s", product_of.why) : BRC_OK;
+}
+
 static brc_train_config trained;
 static brc_trainer *trainer;
 static brc_status create(void) {
@@ -289,6 +320,7 @@ static void test_files(void **state) {
   write_file(check_path("dmc/BRC_multitask/task.npy"), seed("published/curve"));
   each_allocation("published curve", published);
   each_allocation("cases of the normaliser", normalizer_cases);
+  each_allocation("product on the host", product);
 }
 
 // The parts of a seed: four lengths of two bytes, then the files.

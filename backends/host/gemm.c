@@ -191,23 +191,23 @@ typedef struct scratch {
 } scratch;
 
 static pthread_key_t scratch_key;
+static bool have_scratch_key;
 static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
 static void free_scratch(void *of_thread) { free(((scratch *)of_thread)->memory); }
-static void make_scratch_key(void) {
-  if (pthread_key_create(&scratch_key, free_scratch)) abort();  // as below
-}
+static void make_scratch_key(void) { have_scratch_key = !pthread_key_create(&scratch_key, free_scratch); }
 
-// Memory of the calling thread for `floats` numbers: grows, keeps nothing when it does, and is freed when the thread ends.
+// Memory of the calling thread for `floats` numbers, NULL if there is none: grows, keeps nothing when it does, and is freed when the thread
+// ends.
 static float *own_scratch(size_t floats) {
   static _Thread_local scratch own;
   scratch *s = &own;
   if (floats > s->floats) {
     pthread_once(&scratch_once, make_scratch_key);
-    pthread_setspecific(scratch_key, s);  // freed when the thread ends
     free(s->memory);
-    s->memory = brc_alloc_aligned(floats * sizeof(float), "scratch of products");
-    s->floats = s->memory ? floats : 0;
-    if (!s->memory) abort();  // a product cannot be done without, and has no way to say so
+    *s = (scratch){0};
+    if (!have_scratch_key || pthread_setspecific(scratch_key, s)) return NULL;
+    s->memory = brc_alloc_aligned(floats * sizeof(float), "scratch of a product");
+    if (s->memory) s->floats = floats;
   }
   return s->memory;
 }
@@ -219,7 +219,7 @@ static void each_item(brc_pool *pool, uint32_t items, brc_pool_fn *fn, job *j) {
     for (uint32_t i = 0; i < items; i++) fn(j, i, 0);
 }
 
-void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
+brc_status brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
   job j = {.g = *args,
            .product = brc_host_gemm_provider(args->provider),
            .kernels = brc_host_kernels_here(),
@@ -228,7 +228,7 @@ void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
   if (j.bf16) j.product = j.bf16->product;
   if (rounded) j.product = j.kernels->product;
   if (!j.product) j.product = blocked_product;
-  if (!args->m || !args->n || !args->batch) return;
+  if (!args->m || !args->n || !args->batch) return BRC_OK;
   const bool own = j.product == j.kernels->product || j.product == blocked_product,
              far = !args->ta && args->m >= BRC_HOST_PACK_ROWS && args->ldb >= BRC_HOST_PACK_PITCH;
   j.packed = j.bf16 || rounded || (own && (args->tb || far));
@@ -241,10 +241,14 @@ void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args) {
   const size_t threads = pool ? (size_t)brc_pool_threads(pool) : 1,
                copy = args->tb || j.packed ? j.copy_size * args->batch : 0;
   j.scratch = own_scratch(threads * BRC_HOST_SCRATCH + copy);
+  if (!j.scratch)
+    return brc_fail(BRC_E_NOMEM, "no memory for a product's copy of its factor [%u, %u, %u]: %.2f GB",
+                    args->batch, args->k, args->n, (double)copy * sizeof(float) * 1e-9);
   if (copy) {
     j.copy = j.scratch + threads * BRC_HOST_SCRATCH;
     j.slabs = ((args->tb ? args->n : args->k) + SLAB - 1) / SLAB;
     each_item(pool, j.slabs * args->batch, copy_item, &j);
   }
   each_item(pool, j.blocks_m * j.blocks_n * args->batch, product_item, &j);
+  return BRC_OK;
 }

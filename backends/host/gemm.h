@@ -29,8 +29,8 @@ typedef struct brc_host_gemm_args {
 enum { BRC_HOST_PACK_ROWS = 512, BRC_HOST_PACK_PITCH = 512 };
 
 // On the pool's threads; NULL: on the calling thread alone. Scratch belongs to the calling thread and grows at the first call with a
-// larger shape.
-void brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args);
+// larger shape; BRC_E_NOMEM when it cannot, C untouched.
+brc_status brc_host_gemm(brc_pool *pool, const brc_host_gemm_args *args);
 
 // Providers that can run here, the default first, NULL-terminated.
 const char *const *brc_host_gemm_providers(void);

@@ -82,6 +82,7 @@ static bool native_takes(const ocl_device *d, const ocl_gemm *g) {
 }
 
 typedef struct native_product {
+  ocl_device *device;
   brc_pool *pool;
   brc_host_gemm_args args;
 } native_product;
@@ -93,7 +94,7 @@ static void CL_CALLBACK native_run(void *data) {
   brc_host_gemm_args one = p->args;
   one.batch /= members;
   for (uint32_t e = 0; e < members; e++) {
-    brc_host_gemm(p->pool, &one);
+    if (brc_host_gemm(p->pool, &one)) atomic_store(&p->device->starved, true);
     one.a += one.stride_a;
     one.b += one.stride_b;
     one.c += one.stride_c;
@@ -122,7 +123,8 @@ static brc_status native_step(brc_exec *x, const brc_op *op, const brc_op_part *
     free(n);
     return brc_fail(BRC_E_NOMEM, "OpenCL: out of memory");
   }
-  *n = (native_product){.pool = x->device->shares == 1 ? x->device->pool : NULL, .args = *args};
+  *n = (native_product){
+      .device = x->device, .pool = x->device->shares == 1 ? x->device->pool : NULL, .args = *args};
   s->launch = native_launch;
   s->data = n;
   s->part = *part;

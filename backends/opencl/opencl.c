@@ -107,11 +107,20 @@ static brc_status cl_write(brc_device *d, brc_buffer *b, uint64_t offset, uint64
   return BRC_OK;
 }
 
+static brc_status check_native(ocl_device *d) {
+  if (!atomic_load(&d->starved)) return BRC_OK;
+  return brc_fail(BRC_E_NOMEM,
+                  "OpenCL: a product on '%s' had no memory for its copy of a factor: make --batch or --width "
+                  "smaller, or give "
+                  "this process more memory",
+                  d->base.info.name);
+}
+
 static brc_status read_elements(brc_device *d, cl_mem mem, uint64_t offset, uint64_t elements, void *data) {
   if (!elements) return BRC_OK;
   OCL_TRY(clEnqueueReadBuffer, device_of(d)->queue, mem, CL_TRUE, offset * 4, elements * 4, data, 0, NULL,
           NULL);
-  return BRC_OK;
+  return check_native(device_of(d));
 }
 
 static brc_status cl_read(brc_device *d, brc_buffer *b, uint64_t offset, uint64_t elements, void *data) {
@@ -527,7 +536,7 @@ static brc_status cl_wait(brc_device *base) {
   ocl_device *d = device_of(base);
   OCL_TRY(clFinish, d->queue);
   d->in_flight = 0;
-  return BRC_OK;
+  return check_native(d);
 }
 
 static brc_status cl_profile(brc_device *d, brc_exec *x, bool on) {

@@ -15,6 +15,7 @@
 #include "graph/hazard.h"
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 #include <CL/cl.h>
+#include <stdatomic.h>
 
 //------------------------ 1. The library --------------------------------------
 // Every function that we call. All are in OpenCL 1.2.
@@ -108,6 +109,7 @@ struct ocl_device {
   ocl_class class;
   brc_pool *pool;  // for native kernels
   bool owns_pool;
+  atomic_bool starved;  // a native kernel had no memory to work with: nothing after it is to be trusted
   const ocl_gemm_provider *providers[OCL_MAX_PROVIDERS + 1];  // to try in order
   const char *provider_names[OCL_MAX_PROVIDERS + 1];          // that can run here
   struct ocl_warm {

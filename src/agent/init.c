@@ -29,49 +29,53 @@ static void orthonormal_panel(float *v, uint32_t rows, uint32_t n) {
 // Gaussian rows made orthonormal one after the other (Gram and Schmidt, by panels): the Q of a QR whose R has a positive
 // diagonal, which is what the sign correction of Q by R's signs gives (Haar-distributed). Everything twice: what is left of
 // the last rows of a square matrix is small, and its rounding errors with it are not.
-static void orthonormal_rows(brc_pool *pool, float *v, uint32_t rows, uint32_t n, float *scratch) {
-  for (uint32_t r = 0; r < rows; r += PANEL) {
+static brc_status orthonormal_rows(brc_pool *pool, float *v, uint32_t rows, uint32_t n, float *scratch) {
+  brc_status st = BRC_OK;
+  for (uint32_t r = 0; !st && r < rows; r += PANEL) {
     uint32_t b = rows - r < PANEL ? rows - r : PANEL;
     float *panel = v + (size_t)r * n;
-    for (int pass = 0; pass < 2; pass++) {
+    for (int pass = 0; !st && pass < 2; pass++) {
       if (r) {  // scratch [b, r] = panel Vᵀ; panel -= scratch V
-        brc_host_gemm(pool, &(brc_host_gemm_args){.tb = true,
-                                                  .m = b,
-                                                  .n = r,
-                                                  .k = n,
-                                                  .batch = 1,
-                                                  .a = panel,
-                                                  .b = v,
-                                                  .c = scratch,
-                                                  .lda = n,
-                                                  .ldb = n,
-                                                  .ldc = r});
+        st = brc_host_gemm(pool, &(brc_host_gemm_args){.tb = true,
+                                                       .m = b,
+                                                       .n = r,
+                                                       .k = n,
+                                                       .batch = 1,
+                                                       .a = panel,
+                                                       .b = v,
+                                                       .c = scratch,
+                                                       .lda = n,
+                                                       .ldb = n,
+                                                       .ldc = r});
         for (size_t i = 0; i < (size_t)b * r; i++) scratch[i] = -scratch[i];
-        brc_host_gemm(pool, &(brc_host_gemm_args){.m = b,
-                                                  .n = n,
-                                                  .k = r,
-                                                  .batch = 1,
-                                                  .a = scratch,
-                                                  .b = v,
-                                                  .c = panel,
-                                                  .lda = r,
-                                                  .ldb = n,
-                                                  .ldc = n,
-                                                  .accumulate = true});
+        if (st) break;
+        st = brc_host_gemm(pool, &(brc_host_gemm_args){.m = b,
+                                                       .n = n,
+                                                       .k = r,
+                                                       .batch = 1,
+                                                       .a = scratch,
+                                                       .b = v,
+                                                       .c = panel,
+                                                       .lda = r,
+                                                       .ldb = n,
+                                                       .ldc = n,
+                                                       .accumulate = true});
       }
-      orthonormal_panel(panel, b, n);
+      if (!st) orthonormal_panel(panel, b, n);
     }
   }
+  return st;
 }
 
 // K [in, out] with K'K = gain² I (in >= out) or KK' = gain² I.
-static void orthogonal(brc_pool *pool, float *kernel, uint32_t in, uint32_t out, double gain, float *v,
-                       float *scratch) {
+static brc_status orthogonal(brc_pool *pool, float *kernel, uint32_t in, uint32_t out, double gain, float *v,
+                             float *scratch) {
   uint32_t rows = in < out ? in : out, n = in < out ? out : in;
-  orthonormal_rows(pool, v, rows, n, scratch);
-  for (uint32_t i = 0; i < in; i++)
+  brc_status st = orthonormal_rows(pool, v, rows, n, scratch);
+  for (uint32_t i = 0; !st && i < in; i++)
     for (uint32_t j = 0; j < out; j++)
       kernel[(size_t)i * out + j] = (float)(gain * v[in < out ? (size_t)i * n + j : (size_t)j * n + i]);
+  return st;
 }
 
 enum { ROUGH = 65521 };  // of a rough kernel's numbers are its own
@@ -95,7 +99,8 @@ static brc_status init_param(brc_agent *a, brc_group *g, const brc_param *q, uin
                                    : brc_normal_at((uint32_t)i, number, e, BRC_STREAM_INIT, seed_lo, seed_hi);
     if (q->init == BRC_INIT_NORMAL || rough)
       for (uint64_t i = 0; i < one; i++) x[i] = (float)(gain * v[i]);
-    if (q->init == BRC_INIT_ORTHOGONAL && !rough) orthogonal(pool, x, q->rows, q->cols, q->gain, v, v + one);
+    if (q->init == BRC_INIT_ORTHOGONAL && !rough)
+      st = orthogonal(pool, x, q->rows, q->cols, q->gain, v, v + one);
   }
   for (int r = 0; !st && r < BRC_ROLES; r++) {
     if (r != BRC_PARAM && !(r == BRC_TARGET && g->has_target)) continue;
