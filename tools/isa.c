@@ -3,6 +3,7 @@
 // the driver's compiler made of each: registers, spills, shared memory.
 #include "agent/agent.h"
 #include "backends/vulkan/core.h"
+#include "base/file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -97,7 +98,7 @@ int main(int argc, char **argv) {
     printf("%zu pipelines\n", ((vk_device *)d)->p->pipeline_count);
     d->backend = &brc_backend_vulkan;
   }
-  rmdir(cache);
+  brc_remove_tree(cache);
   if (st) fprintf(stderr, "isa: %s\n", brc_error());
   // The device is not closed: a driver without a card has no queue to wait for.
   return st ? 1 : 0;
