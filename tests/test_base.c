@@ -215,6 +215,33 @@ static void test_file_failures(void **state) {
   free(longest);
 }
 
+// A link's target is replaced and the link stays; into a pipe it is written as it comes.
+static void test_file_special(void **state) {
+  (void)state;
+  char target[4096], link[4096], pipe[4096], got[8] = "";
+  struct stat info;
+  snprintf(target, sizeof target, "%s", check_path("target"));
+  snprintf(link, sizeof link, "%s", check_path("link"));
+  snprintf(pipe, sizeof pipe, "%s", check_path("pipe"));
+  check_ok(brc_file_write_all(target, "old", 3));
+  assert_int_equal(symlink("target", link), 0);
+  check_ok(brc_file_write_all(link, "new", 3));
+  assert_true(!lstat(link, &info) && S_ISLNK(info.st_mode));
+  char *data;
+  size_t n;
+  check_ok(brc_file_read(target, &data, &n));
+  assert_string_equal(data, "new");
+  free(data);
+  assert_int_equal(mkfifo(pipe, 0600), 0);
+  const int fd = open(pipe, O_RDONLY | O_NONBLOCK);
+  assert_true(fd >= 0);
+  check_ok(brc_file_write_all(pipe, "bytes", 5));
+  assert_int_equal(read(fd, got, sizeof got), 5);
+  close(fd);
+  assert_string_equal(got, "bytes");
+  assert_true(!lstat(pipe, &info) && S_ISFIFO(info.st_mode));
+}
+
 // A limit on file sizes fails a write half-way, as a full disk does.
 static void test_file_full_disk(void **state) {
   (void)state;
@@ -1086,6 +1113,7 @@ int main(void) {
       cmocka_unit_test(test_file_round_trip),
       cmocka_unit_test(test_file_appears_only_when_complete),
       cmocka_unit_test(test_file_failures),
+      cmocka_unit_test(test_file_special),
       cmocka_unit_test(test_file_full_disk),
       cmocka_unit_test(test_file_two_writers),
       cmocka_unit_test(test_mkdirs),

@@ -213,6 +213,80 @@ static cJSON *config_of(const char *run) {
   return o;
 }
 
+// What going on with a run must not lose: the work of a process that is still at it, its number of steps, logs without their checkpoint.
+static void test_going_on(void **state) {
+  (void)state;
+  char run[4096], other[4096], file[4200], *text;
+  size_t n;
+  snprintf(run, sizeof run, "%s", check_path("going-on"));
+  snprintf(other, sizeof other, "%s", check_path("going-elsewhere"));
+  static const char small[] =
+      "--width 8 --actor-width 8 --batch 8 --start 10 --eval-interval 20 --eval-episodes 1 "
+      "--log-interval 20 --backend host --quiet";
+  const pid_t first = run_start("train probe-action %s --steps 100000000 --run %s", small, run);
+  snprintf(file, sizeof file, "%s/log.csv", run);
+  for (int i = 0; i < 2000 && !brc_path_exists(file); i++) usleep(10000);
+  run_brc(&r, NULL, "train --resume %s", run);
+  assert_int_equal(r.status, 2);
+  if (!strstr(r.err, "another process trains in")) fail_msg("%s", r.err);
+  kill(first, SIGTERM);
+  assert_int_equal(run_wait(first), 75);
+  // The steps asked for are kept for whoever goes on next.
+  cJSON *o = config_of(run);
+  cJSON_ReplaceItemInObject(o, "steps", cJSON_CreateNumber(20));
+  text = cJSON_Print(o);
+  cJSON_Delete(o);
+  snprintf(file, sizeof file, "%s/config.json", run);
+  write_text(file, text);
+  free(text);
+  run_brc(&r, NULL, "train --resume %s", run);
+  if (r.status || !strstr(r.err, "of 20; --steps N goes on to N")) fail_msg("%d: %s", r.status, r.err);
+  const pid_t second = run_start("train --resume %s --steps 100000000", run);
+  do {
+    usleep(10000);
+    o = config_of(run);
+    n = (size_t)cJSON_GetNumberValue(cJSON_GetObjectItem(o, "steps"));
+    cJSON_Delete(o);
+  } while (n == 20 && !kill(second, 0));
+  kill(second, SIGTERM);
+  assert_int_equal(run_wait(second), 75);
+  assert_int_equal(n, 100000000);
+  // --run beside --resume names the same folder or is refused.
+  run_brc(&r, NULL, "train --resume %s --run %s", run, other);
+  assert_int_equal(r.status, 2);
+  if (!strstr(r.err, other)) fail_msg("%s", r.err);
+  assert_false(brc_path_exists(other));
+  // A start that fails leaves no folder.
+  run_brc(&r, NULL, "train probe-action --backend host --device 7 --run %s", other);
+  assert_int_equal(r.status, 1);
+  assert_false(brc_path_exists(other));
+  // One bit of a damaged checkpoint, in the data of the last tensor.
+  snprintf(file, sizeof file, "%s/checkpoint/state.safetensors", run);
+  check_ok(brc_file_read(file, &text, &n));
+  text[n - 3] ^= 4;
+  check_ok(brc_file_write_all(file, text, n));
+  free(text);
+  run_brc(&r, NULL, "train --resume %s", run);
+  assert_int_equal(r.status, 1);
+  if (!strstr(r.err, "is damaged")) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "eval %s", run);
+  if (r.status != 1 || !strstr(r.err, "is damaged")) fail_msg("%d: %s", r.status, r.err);
+  // Logs without a checkpoint stay.
+  char *before, *after;
+  size_t m;
+  assert_int_equal(unlink(file), 0);
+  snprintf(file, sizeof file, "%s/log.csv", run);
+  check_ok(brc_file_read(file, &before, &n));
+  run_brc(&r, NULL, "train --resume %s", run);
+  assert_int_equal(r.status, 2);
+  if (!strstr(r.err, "no checkpoint to go on from")) fail_msg("%s", r.err);
+  check_ok(brc_file_read(file, &after, &m));
+  assert_int_equal(n, m);
+  assert_memory_equal(before, after, n);
+  free(before);
+  free(after);
+}
+
 // A file of options and tasks; the command line goes before it, and a run's config.json is such a file.
 static void test_config(void **state) {
   (void)state;
@@ -936,6 +1010,7 @@ int main(void) {
                                      cmocka_unit_test(test_no_opencl),
                                      cmocka_unit_test(test_json),
                                      cmocka_unit_test(test_run_folder),
+                                     cmocka_unit_test(test_going_on),
                                      cmocka_unit_test(test_config),
                                      cmocka_unit_test(test_dry_run),
                                      cmocka_unit_test(test_dump),

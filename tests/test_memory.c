@@ -302,7 +302,7 @@ static brc_status create(void) {
 static brc_status save(void) { return brc_checkpoint_save(trainer); }
 static brc_status evaluate(void) {
   brc_eval_result e;
-  return brc_evaluate(trainer->agent, trained.tasks, 1, 2, 1, &trainer->assets, trainer->pool, &e);
+  return brc_evaluate(trainer->agent, trained.tasks, 1, 2, 1, &trainer->assets, trainer->pool, NULL, &e);
 }
 static brc_status log_row(void) {
   brc_eval_result e = {0};

@@ -119,7 +119,7 @@ static void run_probe(const probe *p, const char *backend) {
   }
   brc_eval_result e[2];
   memset(e, 0, sizeof e);
-  check_ok(brc_evaluate(t->agent, c.tasks, c.task_count, 10, 1, &t->assets, t->pool, e));
+  check_ok(brc_evaluate(t->agent, c.tasks, c.task_count, 10, 1, &t->assets, t->pool, NULL, e));
   printf("  %-16s %-7s value %8.3f (known %g) return %g %g\n", p->tasks, backend, value, p->value,
          e[0].return_mean, c.task_count > 1 ? e[1].return_mean : 0);
   if (p->value && !(fabs(value - p->value) <= p->value_tolerance))
@@ -259,6 +259,75 @@ static void test_resume(void **state) {
   }
   resume_case("host", cartpole ? "cartpole-swingup probe-wrap" : "probe-wrap",
               "--start 100 --capacity 5000 --overlap --checkpoint-interval 7");
+}
+
+// A signal in the evaluation after step 60: nothing of it is logged, the steps are saved, and who goes on makes it first, with the numbers
+// of a run that nobody disturbed.
+static const brc_trainer *evaluating;
+static volatile int signalled;
+static brc_status (*undisturbed)(brc_env *env, const float *action, double *obs, brc_env_result *result);
+static brc_status step_and_signal(brc_env *env, const float *action, double *obs, brc_env_result *result) {
+  if (evaluating && evaluating->loop.step == 60) signalled = 1;
+  return undisturbed(env, action, obs, result);
+}
+
+static void test_evaluation_cut_short(void **state) {
+  (void)state;
+  static brc_train_config c;
+  static brc_env_def def;
+  char line[600], log[4200], *text[2];
+  size_t n;
+  for (int run = 0; run < 2; run++) {
+    snprintf(
+        line, sizeof line,
+        "probe-truncated --backend host --width 16 --actor-width 16 --batch 16 --start 20 --eval-interval 30 "
+        "--steps 60 "
+        "--eval-episodes 2 --log-interval 30 --seed 3 --quiet --run %s",
+        fresh_run());
+    configure(&c, line);
+    check_ok(brc_mkdirs(c.run));
+    def = *c.tasks[0];
+    undisturbed = def.step;
+    def.step = step_and_signal;
+    c.tasks[0] = &def;
+    brc_trainer *t;
+    bool unfinished;
+    check_ok(brc_trainer_create(&t, &c));
+    check_ok(brc_trainer_init(t));
+    evaluating = run ? t : NULL;
+    if (run) {
+      check_fails(BRC_E_STOPPED, "stopped at step 60; go on with", brc_trainer_run(t, &signalled));
+      brc_trainer_free(t);
+      evaluating = NULL;
+      uint64_t last;
+      check_ok(brc_run_last_row(c.run, "log.csv", &last));
+      assert_int_equal(last, 30);
+      check_ok(brc_trainer_create(&t, &c));
+      check_ok(brc_checkpoint_load(t));
+      check_ok(brc_trainer_unfinished(t, &unfinished));
+      assert_true(unfinished);
+    }
+    check_ok(brc_trainer_run(t, NULL));
+    check_ok(brc_trainer_unfinished(t, &unfinished));
+    assert_false(unfinished);
+    brc_trainer_free(t);
+    snprintf(log, sizeof log, "%s/log.csv", c.run);
+    check_ok(brc_file_read(log, &text[run], &n));
+  }
+  const char *was = text[0], *is = text[1];
+  for (int column = 0; *was && *is; column++) {
+    const size_t a = strcspn(was, ",\n"), b = strcspn(is, ",\n");
+    const bool clock = column == 2 || column == 3;  // wall_s, device_s
+    if (!clock && (a != b || strncmp(was, is, a)))
+      fail_msg("column %d: '%.*s' instead of '%.*s'", column, (int)b, is, (int)a, was);
+    if (was[a] == '\n') column = -1;
+    assert_int_equal(was[a], is[b]);
+    was += a + 1;
+    is += b + 1;
+  }
+  assert_true(!*was && !*is);
+  free(text[0]);
+  free(text[1]);
 }
 
 // Random actions as they lie in the replay: uniform in [-1, 1), no draw used twice, and the entries behind a task's own (ALGORITHM.md
@@ -1208,7 +1277,7 @@ static void test_evaluation_counts(void **state) {
   succeeding.success_score = 0;  // as in suites that count successes
   c.tasks[0] = &succeeding;
   brc_eval_result all[TASKS];
-  check_ok(brc_evaluate(t->agent, c.tasks, c.task_count, EPISODES, 5, &t->assets, t->pool, all));
+  check_ok(brc_evaluate(t->agent, c.tasks, c.task_count, EPISODES, 5, &t->assets, t->pool, NULL, all));
   const brc_env_def *defs[N];
   enum { OBS = 1, ACT = 3 };  // the largest of both tasks
   float obs[N * OBS], action[N * ACT], next[N * OBS];
@@ -1591,6 +1660,7 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(test_docs),
                                      cmocka_unit_test(test_other_backend),
                                      cmocka_unit_test(test_resume),
+                                     cmocka_unit_test(test_evaluation_cut_short),
                                      cmocka_unit_test_teardown(test_tuning, tuning_end),
                                      cmocka_unit_test_teardown(test_tuning_cache, tuning_end),
                                      cmocka_unit_test_teardown(test_same_providers, tuning_end),

@@ -28,7 +28,7 @@
   X(REAL, actor_lr,             "actor-lr",             0,     1,      "3e-4",    "AdamW step size of the actor")                   \
   X(REAL, beta1,                "beta1",                0,     0.9999999, "0.9",  "AdamW")                                          \
   X(REAL, beta2,                "beta2",                0,     0.9999999, "0.999", "AdamW")                                         \
-  X(REAL, adam_eps,             "adam-eps",             0,     1,      "1e-8",    "AdamW and the temperature's Adam")               \
+  X(REAL, adam_eps,             "adam-eps",             1e-12, 1,      "1e-8",    "AdamW and the temperature's Adam")               \
   X(REAL, weight_decay,         "weight-decay",         0,     1,      "1e-4",    "decoupled decay of every parameter")             \
   X(REAL, temperature_lr,       "temperature-lr",       0,     1,      "3e-4",    "Adam step size of log alpha")                    \
   X(REAL, temperature_beta1,    "temperature-beta1",    0,     0.9999999, "0.5",  "temperature's Adam")                             \

@@ -14,6 +14,22 @@ uint64_t brc_hash(uint64_t h, const void *data, size_t bytes) {
   return h;
 }
 
+uint64_t brc_checksum(uint64_t h, const void *data, size_t bytes) {
+  const char *p = data;
+  for (; bytes; p += 8) {
+    const size_t n = bytes < 8 ? bytes : 8;
+    uint64_t w = 0;
+    if (n == 8)
+      memcpy(&w, p, 8);
+    else
+      memcpy(&w, p, n);
+    h = (h ^ w) * 0xD6E8FEB86659FD93u;
+    h ^= h >> 32;
+    bytes -= n;
+  }
+  return h;
+}
+
 void brc_cache_begin(brc_cache *c, const char *dir, const char *kind, const char *magic) {
   *c = (brc_cache){.key = {BRC_HASH_START, 0x9e3779b97f4a7c15u}};
   snprintf(c->folder, sizeof c->folder, "%.4000s/%s", dir, kind);

@@ -6,6 +6,8 @@
 
 #define BRC_HASH_START 0xcbf29ce484222325u
 uint64_t brc_hash(uint64_t h, const void *data, size_t bytes);  // FNV-1a, 64 bits
+// Eight bytes at a time, zeros behind the last: some gigabytes per second. Mixes every bit; not cryptographic.
+uint64_t brc_checksum(uint64_t h, const void *data, size_t bytes);
 
 typedef struct brc_cache {
   char folder[4200], path[4300];

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,7 +114,18 @@ brc_status brc_file_begin(brc_file_writer *w, const char *path) {
   if (n < 0 || (size_t)n >= sizeof w->path) return writer_fail(w, "write", ENAMETOOLONG);
   if (n == 0) return writer_fail(w, "write", ENOENT);
   struct stat info;
-  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return writer_fail(w, "write", EISDIR);
+  if (stat(path, &info) == 0) {
+    if (S_ISDIR(info.st_mode)) return writer_fail(w, "write", EISDIR);
+    if (!S_ISREG(info.st_mode)) {  // a device, a pipe: nothing to put in its place
+      w->fd = open(path, O_WRONLY | O_CLOEXEC);
+      return w->fd < 0 ? writer_fail(w, "write", errno) : BRC_OK;
+    }
+    char target[PATH_MAX];  // a link stays one
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode) && realpath(path, target)) {
+      n = snprintf(w->path, sizeof w->path, "%s", target);
+      if (n < 0 || (size_t)n >= sizeof w->path) return writer_fail(w, "write", ENAMETOOLONG);
+    }
+  }
   char tmp[sizeof w->tmp];
   snprintf(tmp, sizeof tmp, "%s.tmp", w->path);
   w->fd = open_locked(tmp);
@@ -159,12 +171,13 @@ brc_status brc_file_commit(brc_file_writer *w) {
   // Errors of delayed writes (full disk on a network file system) show at the sync.
   if (fsync(w->fd) != 0 && errno != EINVAL && errno != ENOTSUP) return writer_fail(w, "write", errno);
   // Renamed while the lock is held, so that nobody else takes the temporary name before.
-  if (rename(w->tmp, w->path) != 0) return writer_fail(w, "write", errno);
+  const bool in_place = !w->tmp[0];
+  if (!in_place && rename(w->tmp, w->path) != 0) return writer_fail(w, "write", errno);
   w->tmp[0] = '\0';
   int fd = w->fd;
   w->fd = -1;
   close(fd);
-  sync_folder_of(w->path);
+  if (!in_place) sync_folder_of(w->path);
   return BRC_OK;
 }
 

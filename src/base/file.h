@@ -6,7 +6,8 @@
 // Read a whole file; *data is NUL-terminated behind *bytes, free() it. Fails: E_NOT_FOUND, E_IO, E_NOMEM.
 brc_status brc_file_read(const char *path, char **data, size_t *bytes);
 
-// A file that appears under its name only when complete: written to PATH.tmp, synced, renamed, folder synced.
+// A file that appears under its name only when complete: written to PATH.tmp, synced, renamed, folder synced. A link's target is replaced, not
+// the link; into a device or a pipe it is written as it comes.
 typedef struct brc_file_writer {
   int fd;
   char path[4096], tmp[4096 + 8];

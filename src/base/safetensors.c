@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cache.h"
 #include "base/file.h"
 
 #define HEADER_MOST  ((uint64_t)100 * 1000 * 1000)  // bytes, as in the format's reference implementation
@@ -638,6 +639,47 @@ static brc_status build_header(struct text *t, const brc_st_writer *w, const cha
     return brc_fail(BRC_E_VALUE, "cannot write '%s': a header of %" PRIu64 " bytes is too long", path, length);
   for (int k = 0; k < 8; k++) t->at[k] = (char)(unsigned char)(length >> (8 * k));
   return BRC_OK;
+}
+
+//------------------------ 3. Seal ------------------------------------------------
+// Sums of tensors' hashes: in whatever order they come.
+static uint64_t tensor_hash(const char *name, brc_st_dtype dtype, int rank, const uint64_t *shape,
+                            const void *data, uint64_t bytes) {
+  const uint64_t kind[] = {(uint64_t)dtype, (uint64_t)rank, bytes};
+  uint64_t h = brc_checksum(BRC_HASH_START, name, strlen(name));
+  h = brc_checksum(h, kind, sizeof kind);
+  h = brc_checksum(h, shape, (size_t)rank * sizeof *shape);
+  return brc_checksum(h, data, (size_t)bytes) * 0x9E3779B97F4A7C15u;
+}
+
+enum { SEAL_TEXT = 17 };
+static void seal_text(uint64_t sum, char out[SEAL_TEXT]) { snprintf(out, SEAL_TEXT, "%016" PRIx64, sum); }
+
+brc_status brc_st_writer_seal(brc_st_writer *w) {
+  uint64_t sum = 0;
+  char text[SEAL_TEXT];
+  for (size_t i = 0; i < w->count; i++) {
+    const struct entry *e = &w->entries[i];
+    sum += tensor_hash(e->name, e->dtype, e->rank, e->shape, e->data, e->bytes);
+  }
+  seal_text(sum, text);
+  return brc_st_writer_meta(w, "checksum", text);
+}
+
+brc_status brc_st_check_seal(const brc_st_file *f) {
+  const char *said = brc_st_meta(f, "checksum");
+  uint64_t sum = 0;
+  char text[SEAL_TEXT];
+  if (!said) return BRC_OK;
+  for (size_t i = 0; i < brc_st_count(f); i++) {
+    const brc_st_tensor *t = brc_st_at(f, i);
+    sum += tensor_hash(t->name, t->dtype, t->rank, t->shape, t->data, t->count * brc_st_dtype_bytes(t->dtype));
+  }
+  seal_text(sum, text);
+  if (!strcmp(said, text)) return BRC_OK;
+  return brc_fail(BRC_E_FORMAT,
+                  "%s is damaged: its checksum is %s, that of what it holds %s; take a copy of it",
+                  brc_st_path(f), said, text);
 }
 
 brc_status brc_st_write(brc_st_writer *w, const char *path) {

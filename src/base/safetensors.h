@@ -33,6 +33,8 @@ const brc_st_tensor *brc_st_find(const brc_st_file *f, const char *fmt, ...)
     BRC_PRINTF(2, 3);                                            // NULL if absent
 const char *brc_st_meta(const brc_st_file *f, const char *key);  // NULL if absent
 const char *brc_st_path(const brc_st_file *f);
+// E_FORMAT if the file has a checksum (brc_st_writer_seal) that is not that of its tensors.
+brc_status brc_st_check_seal(const brc_st_file *f);
 // Numbers of the metadata; E_FORMAT naming the file and key if absent or malformed or outside [lo, hi].
 brc_status brc_st_meta_int(const brc_st_file *f, const char *key, long lo, long hi, long *out);
 brc_status brc_st_meta_real(const brc_st_file *f, const char *key, double *out);
@@ -54,5 +56,7 @@ brc_status brc_st_writer_copy(brc_st_writer *w, const char *name, brc_st_dtype t
 // The name of the first tensor of floats among those collected with an element that is not finite; NULL: there is none.
 const char *brc_st_writer_not_finite(const brc_st_writer *w);
 brc_status brc_st_write(brc_st_writer *w, const char *path);
+// Add the metadata "checksum", of all tensors collected: names, types, shapes, data.
+brc_status brc_st_writer_seal(brc_st_writer *w);
 void brc_st_writer_free(brc_st_writer *w);
 #endif

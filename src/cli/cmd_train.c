@@ -121,6 +121,23 @@ static brc_status read_words(brc_option_set *set, brc_train_config *c, train_com
   return st;
 }
 
+// A run without its checkpoint, which has been there from its first step on: to begin anew would erase its logs.
+static brc_status check_unlogged(const char *run) {
+  static const char *const logs[] = {"log.csv", "train.csv"};
+  for (size_t i = 0; i < BRC_COUNT(logs); i++) {
+    uint64_t step;
+    brc_status st = brc_run_last_row(run, logs[i], &step);
+    if (!st && step)
+      st = brc_fail(
+          BRC_E_USAGE,
+          "'%s' has rows up to step %llu in %s, but no checkpoint to go on from: bring %s/checkpoint back, or "
+          "begin anew under another --run",
+          run, (unsigned long long)step, logs[i], run);
+    if (st) return st;
+  }
+  return BRC_OK;
+}
+
 // Begin or go on, to the end or a signal.
 static brc_status train(brc_trainer *t, bool going_on, volatile const int *stop) {
   const brc_train_config *c = &t->config;
@@ -133,10 +150,16 @@ static brc_status train(brc_trainer *t, bool going_on, volatile const int *stop)
   brc_status st = BRC_OK;
   if (going_on && brc_checkpoint_exists(c->run)) {
     st = brc_checkpoint_load(t);
-    if (!st && t->loop.step < (uint64_t)c->steps) st = brc_run_rewind(t);
-    if (!st && t->loop.step < (uint64_t)c->steps) st = brc_run_add_part(t);
+    bool more = false;
+    if (!st) st = brc_trainer_unfinished(t, &more);
+    if (!st && !more && !c->quiet)
+      fprintf(stderr, "brc: the run is at step %llu of %lld; --steps N goes on to N\n",
+              (unsigned long long)t->loop.step, (long long)c->steps);
+    if (!st && more) st = brc_run_rewind(t);
+    if (!st && more) st = brc_run_add_part(t);
   } else {
-    st = going_on ? brc_run_add_part(t) : brc_run_create(t, brc_main_argc, brc_main_argv);
+    st = going_on ? check_unlogged(c->run) : BRC_OK;
+    if (!st) st = going_on ? brc_run_add_part(t) : brc_run_create(t, brc_main_argc, brc_main_argv);
     if (!st) st = brc_run_rewind(t);  // a run that died before its first checkpoint starts anew
     if (!st) st = brc_trainer_init(t);
     if (!st) st = brc_checkpoint_save(t);
@@ -171,6 +194,11 @@ brc_status brc_cmd_train(int argc, char **argv) {
     if (going_on) memcpy(o.resume, c.run, sizeof o.resume);
     requeued = going_on;
   }
+  if (brc_option_given(given, "run") && !*c.run)
+    return brc_fail(BRC_E_USAGE, "option --run: the folder's name is empty");
+  if (going_on && !requeued && brc_option_given(given, "run") && strcmp(c.run, resume))
+    return brc_fail(BRC_E_USAGE, "--resume %s goes on in that folder, and --run names another, '%s'", resume,
+                    c.run);
   if (going_on) {
     if (c.task_count && !requeued)
       return brc_fail(BRC_E_USAGE, "tasks cannot be given with --resume: '%s' has its own", resume);
@@ -185,10 +213,15 @@ brc_status brc_cmd_train(int argc, char **argv) {
   c.may_tune = true;
   volatile const int *stop = brc_cli_stop();
   brc_trainer *t = NULL;
-  if (c.env_timeout) st = brc_env_watch_start((double)c.env_timeout, give_up);
+  int lock;
+  st = brc_run_lock(c.run, &lock);
+  if (!st && !going_on && brc_run_exists(c.run))
+    st = brc_fail(BRC_E_USAGE, "'%s' holds a run now, which another process began", c.run);
+  if (!st && c.env_timeout) st = brc_env_watch_start((double)c.env_timeout, give_up);
   if (!st) st = brc_trainer_create(&t, &c);
   if (!st) st = train(t, going_on, stop);
   brc_env_watch_stop();
   brc_trainer_free(t);
+  brc_run_unlock(c.run, lock);
   return st;
 }

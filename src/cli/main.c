@@ -153,6 +153,7 @@ int main(int argc, char **argv) {
   brc_main_argc = argc;
   brc_main_argv = argv;
   brc_env_watch_crashes();
+  signal(SIGXFSZ, SIG_IGN);  // a file that grows beyond the limit is a write that fails
   if (argc < 2) {
     help(stderr);
     return 2;

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cache.h"
 #include "base/file.h"
 #include "base/philox.h"
 
@@ -77,21 +78,7 @@ static const float *successor(const brc_replay *r, uint32_t task, uint64_t slot,
 
 // Mixes every bit of the row and its number; not cryptographic.
 static uint64_t row_hash(const brc_replay *r, const float *row, uint64_t n) {
-  uint64_t h = (n + 1) * 0x9E3779B97F4A7C15u;
-  uint32_t i = 0;
-  for (; i + 2 <= r->floats; i += 2) {
-    uint64_t w;
-    memcpy(&w, row + i, 8);
-    h = (h ^ w) * 0xD6E8FEB86659FD93u;
-    h ^= h >> 32;
-  }
-  if (i < r->floats) {
-    uint32_t w;
-    memcpy(&w, row + i, 4);
-    h = (h ^ w) * 0xD6E8FEB86659FD93u;
-    h ^= h >> 32;
-  }
-  return h * 0x9E3779B97F4A7C15u;
+  return brc_checksum((n + 1) * 0x9E3779B97F4A7C15u, row, r->floats * sizeof *row) * 0x9E3779B97F4A7C15u;
 }
 
 //------------------------ 2. Side tables --------------------------------------

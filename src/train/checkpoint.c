@@ -120,6 +120,7 @@ brc_status brc_checkpoint_save(brc_trainer *t) {
   if (!st) st = add_loop(t, w);
   if (!st) st = brc_replay_save_rows(t->replay, rows);
   if (!st) st = brc_replay_state_add(t->replay, w);
+  if (!st) st = brc_st_writer_seal(w);
   if (!st) st = save_logged(t);
   if (!st) st = brc_st_write(w, state);
   if (!st) {
@@ -182,6 +183,7 @@ brc_status brc_checkpoint_load(brc_trainer *t) {
   if (!st) st = brc_agent_load(t->agent, f, "");
   if (!st) st = brc_normalizer_load(t->normalizer, f, "");
   if (!st) st = brc_replay_load(t->replay, f, rows);
+  if (!st) st = brc_st_check_seal(f);
   t->loop.feed.sent = 0;
   if (!st) {
     t->loop.step = t->committed_step = counters[0];
@@ -208,6 +210,7 @@ brc_status brc_checkpoint_load_agent(brc_agent *agent, const char *run, uint64_t
   if (st) return st;
   st = take(f, "loop/steps", BRC_ST_U64, 2, counters);
   if (!st) st = brc_agent_load(agent, f, "");
+  if (!st) st = brc_st_check_seal(f);
   *step = counters[0];
   brc_st_close(f);
   return st;

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char BRC_ALL_TASKS[] = "mean over tasks";
 
@@ -319,7 +320,18 @@ static brc_status add_group(brc_result_set *s, brc_result_group **out) {
   return BRC_OK;
 }
 
+static bool same_folder(const char *a, const char *b) {
+  struct stat x, y;
+  return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+// A run counts once in a group, however often it was named.
 static brc_status add_to_group(brc_result_group *g, brc_result *r) {
+  for (size_t i = 0; i < g->count; i++) {
+    if (!same_folder(g->runs[i]->path, r->path)) continue;
+    fprintf(stderr, "brc: note: '%s' is named more than once and counts once\n", r->path);
+    return BRC_OK;
+  }
   brc_result **more = realloc(g->runs, (g->count + 1) * sizeof *more);
   if (!more) return brc_fail(BRC_E_NOMEM, "out of memory");
   g->runs = more;
@@ -330,9 +342,9 @@ static brc_status add_to_group(brc_result_group *g, brc_result *r) {
 //------------------------ 5. Same configuration -----------------------------------
 // Settings that say how long, where and how a run is watched, not what it computes.
 static bool decides(const char *option) {
-  static const char *const others[] = {"seed",         "steps",  "run",    "threads", "quiet",
-                                       "json",         "gemm",   "tuning", "assets",  "checkpoint-interval",
-                                       "log-interval", "device", "replay"};
+  static const char *const others[] = {"seed",         "steps",  "run",    "threads",    "quiet",
+                                       "json",         "gemm",   "tuning", "assets",     "checkpoint-interval",
+                                       "log-interval", "device", "replay", "env-timeout"};
   for (size_t i = 0; i < BRC_COUNT(others); i++)
     if (!strcmp(option, others[i])) return false;
   return true;
@@ -424,8 +436,19 @@ static void label_by_difference(const brc_result_set *s, brc_result_group *g) {
   snprintf(g->label, sizeof g->label, "%s", label);
 }
 
+// Is it a folder, a pattern that matches something, or a list that begins with such? Else "=" ends a label.
+static bool names_runs(const char *word) {
+  char first[BRC_TEXT];
+  glob_t found;
+  snprintf(first, sizeof first, "%.*s", (int)strcspn(word, ","), word);
+  if (brc_path_exists(word) || brc_path_exists(first)) return true;
+  if (glob(first, 0, NULL, &found)) return false;
+  globfree(&found);
+  return true;
+}
+
 static brc_status take_word(brc_result_set *s, const char *word, brc_grouping how) {
-  const char *equals = brc_path_exists(word) ? NULL : strchr(word, '=');
+  const char *equals = names_runs(word) ? NULL : strchr(word, '=');
   size_t first = s->count;
   brc_status st = add_list(s, equals ? equals + 1 : word);
   if (st || first == s->count) return st;

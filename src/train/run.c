@@ -3,9 +3,13 @@
 #include "base/cache.h"
 #include "base/file.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void in_run(const brc_trainer *t, const char *name, char path[2 * BRC_TEXT]) {
   snprintf(path, 2 * BRC_TEXT, "%s/%s", t->config.run, name);
@@ -17,6 +21,33 @@ bool brc_run_exists(const char *run) {
   return brc_path_exists(path);
 }
 
+brc_status brc_run_lock(const char *run, int *lock) {
+  char path[2 * BRC_TEXT];
+  *lock = -1;
+  brc_status st = brc_mkdirs(run);
+  if (st) return brc_fail_prefix(st, "run '%.300s': ", run);
+  snprintf(path, sizeof path, "%s/.lock", run);
+  const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (fd < 0) return brc_fail(BRC_E_IO, "cannot create '%s': %s", path, brc_write_error(errno));
+  *lock = fd;
+  if (!flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return BRC_OK;
+  close(fd);
+  *lock = -1;
+  return brc_fail(BRC_E_USAGE,
+                  "another process trains in '%s' now: wait until it ends or stop it, or give another --run",
+                  run);
+}
+
+void brc_run_unlock(const char *run, int lock) {
+  char path[2 * BRC_TEXT];
+  if (lock >= 0 && !brc_run_exists(run)) {  // nothing was begun
+    snprintf(path, sizeof path, "%s/.lock", run);
+    unlink(path);
+    rmdir(run);
+  }
+  if (lock >= 0) close(lock);
+}
+
 //------------------------ 1. config.json -----------------------------------------
 // FNV-1a, 64 bits: tells whether a task's file is the one that the run began with.
 static void hash_file(const char *path, char out[32]) {
@@ -26,6 +57,21 @@ static void hash_file(const char *path, char out[32]) {
   if (brc_file_read(path, &data, &n)) return;
   snprintf(out, 32, "%016llx", (unsigned long long)brc_hash(BRC_HASH_START, data, n));
   free(data);
+}
+
+// {"ASSET": hash} of the tasks' files.
+static cJSON *hash_assets(const brc_trainer *t) {
+  cJSON *assets = cJSON_CreateObject();
+  for (size_t i = 0; i < t->config.task_count; i++) {
+    const brc_env_def *d = t->config.tasks[i];
+    char file[4096], hash[32];
+    if (!d->asset || cJSON_HasObjectItem(assets, d->asset) ||
+        brc_assets_find(&t->assets, d->asset, file, sizeof file))
+      continue;
+    hash_file(file, hash);
+    cJSON_AddStringToObject(assets, d->asset, hash);
+  }
+  return assets;
 }
 
 // Who computes from this step on.
@@ -61,18 +107,11 @@ static brc_status write_config(const brc_trainer *t, cJSON *root) {
 brc_status brc_run_create(brc_trainer *t, int argc, char **argv) {
   brc_status st = brc_mkdirs(t->config.run);
   if (st) return st;
-  cJSON *root = cJSON_CreateObject(), *tasks = cJSON_AddArrayToObject(root, "tasks"),
-        *assets = cJSON_AddObjectToObject(root, "assets_fnv1a64"), *words = NULL;
-  for (size_t i = 0; i < t->config.task_count; i++) {
-    const brc_env_def *d = t->config.tasks[i];
-    char file[4096], hash[32];
-    cJSON_AddItemToArray(tasks, cJSON_CreateString(d->name));
-    if (!d->asset || cJSON_HasObjectItem(assets, d->asset) ||
-        brc_assets_find(&t->assets, d->asset, file, sizeof file))
-      continue;
-    hash_file(file, hash);
-    cJSON_AddStringToObject(assets, d->asset, hash);
-  }
+  cJSON *root = cJSON_CreateObject(), *tasks = cJSON_AddArrayToObject(root, "tasks"), *assets = hash_assets(t),
+        *words = NULL;
+  cJSON_AddItemToObject(root, "assets_fnv1a64", assets);
+  for (size_t i = 0; i < t->config.task_count; i++)
+    cJSON_AddItemToArray(tasks, cJSON_CreateString(t->config.tasks[i]->name));
   brc_option_set set = brc_train_option_set(&t->config);
   // The backend is fixed from here on, but "auto" stays the device: a requeued job keeps to what it is granted then.
   if (!strcmp(t->config.backend, "auto") &&
@@ -181,6 +220,28 @@ bool brc_run_last_tuning(const char *run, const brc_device *d, char out[64]) {
   return here;
 }
 
+// Tasks' files that are others now than at the beginning, or at the last part that found such: told, and kept in this part.
+static void compare_assets(const brc_trainer *t, const cJSON *root, cJSON *now) {
+  static const char key[] = "assets_fnv1a64";
+  const cJSON *was = cJSON_GetObjectItemCaseSensitive(root, key), *part, *is;
+  cJSON_ArrayForEach(part, cJSON_GetObjectItemCaseSensitive(root, "parts")) {
+    if (cJSON_HasObjectItem(part, key)) was = cJSON_GetObjectItemCaseSensitive(part, key);
+  }
+  cJSON *assets = hash_assets(t);
+  bool changed = false;
+  cJSON_ArrayForEach(is, assets) {
+    const char *before = part_text(was, is->string, NULL);
+    if (!before || !strcmp(before, cJSON_GetStringValue(is))) continue;
+    fprintf(stderr, "brc: goes on at step %llu with another file %s than before: its tasks may be others now\n",
+            (unsigned long long)t->loop.step, is->string);
+    changed = true;
+  }
+  if (changed)
+    cJSON_AddItemToObject(now, key, assets);
+  else
+    cJSON_Delete(assets);
+}
+
 brc_status brc_run_add_part(brc_trainer *t) {
   char path[2 * BRC_TEXT];
   cJSON *root = NULL;
@@ -205,7 +266,11 @@ brc_status brc_run_add_part(brc_trainer *t) {
       fprintf(stderr, "brc: goes on at step %llu with %s %s instead of %s: no longer equal to the bit\n",
               (unsigned long long)t->loop.step, bits[i].key, is, was);
   }
+  compare_assets(t, root, now);
   cJSON_AddItemToArray(parts, now);
+  cJSON *steps = cJSON_CreateNumber((double)t->config.steps);  // as --steps may have changed them
+  if (!cJSON_ReplaceItemInObjectCaseSensitive(root, "steps", steps))
+    cJSON_AddItemToObject(root, "steps", steps);
   st = brc_tuning_save(&t->tuning, t->device, t->config.run);
   if (!st) return write_config(t, root);
   cJSON_Delete(root);
@@ -278,7 +343,8 @@ static void add(row *r, column_kind kind, double value, const char *name, ...) {
 static brc_status append(const brc_trainer *t, const char *name, const row *r) {
   char path[2 * BRC_TEXT];
   in_run(t, name, path);
-  bool fresh = !brc_path_exists(path);
+  struct stat info;
+  const bool fresh = stat(path, &info) || !info.st_size;  // a full disk may have kept the first row out
   FILE *f = fopen(path, "a");
   if (!f) return brc_fail(BRC_E_IO, "%s: %s", path, brc_write_error(errno));
   bool bad = (fresh && fputs(r->header.s, f) < 0) || fputs(r->line.s, f) < 0;
@@ -391,6 +457,19 @@ static brc_status rewind_file(const brc_trainer *t, const char *name, uint64_t s
   if (keep != bytes) st = brc_file_write_all(path, data, keep);
   free(data);
   return st;
+}
+
+brc_status brc_run_last_row(const char *run, const char *log, uint64_t *step) {
+  char path[2 * BRC_TEXT], *data;
+  size_t bytes;
+  snprintf(path, sizeof path, "%s/%s", run, log);
+  *step = 0;
+  brc_status st = brc_file_read(path, &data, &bytes);
+  if (st) return st == BRC_E_NOT_FOUND ? BRC_OK : st;
+  for (char *line = data, *end; (end = strchr(line, '\n')); line = end + 1)
+    if (line != data) *step = strtoull(line, NULL, 10);
+  free(data);
+  return BRC_OK;
 }
 
 brc_status brc_run_rewind(brc_trainer *t) {

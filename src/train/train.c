@@ -306,7 +306,8 @@ static uint64_t eval_seed(uint64_t seed, uint64_t step) {
 }
 
 brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes,
-                        uint64_t seed, const brc_assets *assets, brc_pool *pool, brc_eval_result *out) {
+                        uint64_t seed, const brc_assets *assets, brc_pool *pool, volatile const int *stop,
+                        brc_eval_result *out) {
   const brc_agent_config *c = &agent->config;
   size_t n = count * episodes, o = (size_t)c->obs_dim, a = (size_t)c->action_dim, left = n;
   brc_actor *actor = NULL;
@@ -328,6 +329,10 @@ brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_
   if (!st) st = brc_env_pool_reset(envs, obs);
   if (!st) st = brc_actor_create(&actor, agent, (uint32_t)n, BRC_ACT_MEAN, false);
   while (!st && left) {
+    if (stop && *stop) {
+      st = brc_fail(BRC_E_STOPPED, "evaluation: stopped");
+      break;
+    }
     st = brc_actor_run(actor, BRC_F32, obs, task, NULL, 0, action, NULL);
     for (size_t i = 0; !st && i < n * a; i++) {
       if (!isfinite(action[i]))
@@ -376,12 +381,12 @@ double brc_eval_score(const brc_eval_result *tasks, size_t count) {
 }
 
 //------------------------ 5. The run ---------------------------------------------
-static brc_status evaluate_and_log(brc_trainer *t, brc_progress *p) {
+static brc_status evaluate_and_log(brc_trainer *t, brc_progress *p, volatile const int *stop) {
   size_t n = t->config.task_count;
   brc_eval_result *eval = calloc(n, sizeof *eval);
   if (!eval) return brc_fail(BRC_E_NOMEM, "out of memory");
   brc_status st = brc_evaluate(t->agent, t->config.tasks, n, (uint32_t)t->config.eval_episodes,
-                               eval_seed(t->config.agent.seed, t->loop.step), &t->assets, t->pool, eval);
+                               eval_seed(t->config.agent.seed, t->loop.step), &t->assets, t->pool, stop, eval);
   if (!st) st = brc_run_log_eval(t, eval);
   if (!st) brc_progress_eval(p, eval);
   free(eval);
@@ -417,18 +422,39 @@ static brc_status find_origin(brc_trainer *t, volatile const int *stop) {
                   task, (unsigned long long)from);
 }
 
+// A signal cut the evaluation of the loaded step short: log.csv, which may have been cut by hand, ends just before its row.
+static brc_status evaluation_is_due(const brc_trainer *t, bool *due) {
+  const brc_train_config *c = &t->config;
+  const uint64_t step = t->loop.step, interval = (uint64_t)c->eval_interval;
+  uint64_t last = 0;
+  *due = false;
+  if (!interval || !step || step % interval) return BRC_OK;
+  brc_status st = brc_run_last_row(c->run, "log.csv", &last);
+  *due = !st && last == step - interval;
+  return st;
+}
+
+brc_status brc_trainer_unfinished(const brc_trainer *t, bool *unfinished) {
+  brc_status st = evaluation_is_due(t, unfinished);
+  *unfinished |= t->loop.step < (uint64_t)t->config.steps;
+  return st;
+}
+
 brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop) {
   const brc_train_config *c = &t->config;
   uint64_t end = (uint64_t)c->steps, saved = t->loop.step;
+  bool due = false;
   brc_progress p;
+  brc_status st = evaluation_is_due(t, &due);
   brc_progress_begin(&p, t);
-  brc_status st = BRC_OK;
+  if (!st && due) st = evaluate_and_log(t, &p, stop);
+  if (!st && due) st = brc_checkpoint_save(t);  // of what the log's last row tells
   while (!st && t->loop.step < end && !(stop && *stop)) {
     st = brc_loop_step(&t->loop);
     if (st) break;
     uint64_t i = t->loop.step;
     if (i % (uint64_t)c->log_interval == 0) st = brc_run_log_train(t);
-    if (!st && c->eval_interval && i % (uint64_t)c->eval_interval == 0) st = evaluate_and_log(t, &p);
+    if (!st && c->eval_interval && i % (uint64_t)c->eval_interval == 0) st = evaluate_and_log(t, &p, stop);
     if (!st && (i % (uint64_t)c->checkpoint_interval == 0 || brc_replay_must_save(t->replay))) {
       st = brc_checkpoint_save(t);
       saved = i;
@@ -440,9 +466,10 @@ brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop) {
   if (st == BRC_E_VALUE)
     return brc_fail(st, "%s; the checkpoint of step %llu is kept", brc_error(),
                     (unsigned long long)t->committed_step);
-  if (!st && t->loop.step != saved) st = brc_checkpoint_save(t);
+  const bool unfinished = st == BRC_E_STOPPED;  // an evaluation
+  if ((!st || unfinished) && t->loop.step != saved) st = brc_checkpoint_save(t);
   if (st == BRC_E_IO) return brc_fail(st, "%s; go on with: brc train --resume %s", brc_error(), c->run);
-  if (!st && stop && *stop && t->loop.step < end)
+  if ((!st || st == BRC_E_STOPPED) && stop && *stop && (t->loop.step < end || unfinished))
     return brc_fail(BRC_E_STOPPED, "stopped at step %llu; go on with: brc train --resume %s",
                     (unsigned long long)t->loop.step, c->run);
   return st;

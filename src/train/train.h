@@ -134,9 +134,10 @@ typedef struct brc_eval_result {
 } brc_eval_result;
 double brc_eval_score(const brc_eval_result *tasks, size_t count);  // mean score over tasks
 // `episodes` deterministic episodes of every task, all in parallel; every episode counts once. Starts depend on `seed` alone; nothing of
-// the training state changes. out [tasks].
+// the training state changes. out [tasks]. *stop != 0 (stop may be NULL): E_STOPPED.
 brc_status brc_evaluate(brc_agent *agent, const brc_env_def *const *tasks, size_t count, uint32_t episodes,
-                        uint64_t seed, const brc_assets *assets, brc_pool *pool, brc_eval_result *out);
+                        uint64_t seed, const brc_assets *assets, brc_pool *pool, volatile const int *stop,
+                        brc_eval_result *out);
 
 //------------------------ 5. Checkpoints ----------------------------------------
 // RUN/checkpoint/state.safetensors is complete or absent; the rows of the replay lie beside it in replay.bin.
@@ -158,11 +159,19 @@ brc_status brc_run_read_config(const char *run, brc_train_config *c);  // tasks 
 // The same, resolved, of a run that has a checkpoint.
 brc_status brc_run_read_trained(const char *run, brc_train_config *c);
 bool brc_run_exists(const char *run);
+// Keep other processes from training in RUN, which is made if need be. E_USAGE: one does already. On a file system without locks nothing is
+// kept. *lock, -1 if there is none, is for unlock, which removes a folder in which no run was begun.
+brc_status brc_run_lock(const char *run, int *lock);
+void brc_run_unlock(const char *run, int lock);
 brc_status brc_run_rewind(brc_trainer *t);  // drop log rows behind the checkpoint, here or in the next events
+// The step of log.csv's or train.csv's last whole row; 0: it has none.
+brc_status brc_run_last_row(const char *run, const char *log, uint64_t *step);
 brc_status brc_run_log_eval(brc_trainer *t, const brc_eval_result *eval);  // a row of log.csv
 brc_status brc_run_log_train(brc_trainer *t);                              // a row of train.csv
 
+// Are there steps left to do, or an evaluation that a signal cut short?
+brc_status brc_trainer_unfinished(const brc_trainer *t, bool *unfinished);
 // Train to config.steps: checkpoints, evaluations, logs, progress on stderr. *stop (a signal's flag) != 0: save and return
-// E_STOPPED. With nothing left to do it changes nothing.
+// E_STOPPED; an evaluation that this cuts short is made when the run goes on. With nothing left to do it changes nothing.
 brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop);
 #endif
