@@ -122,7 +122,7 @@ static brc_status read_words(brc_option_set *set, brc_train_config *c, train_com
 }
 
 // A run without its checkpoint, which has been there from its first step on: to begin anew would erase its logs.
-static brc_status check_unlogged(const char *run) {
+static brc_status refuse_logs(const char *run) {
   static const char *const logs[] = {"log.csv", "train.csv"};
   for (size_t i = 0; i < BRC_COUNT(logs); i++) {
     uint64_t step;
@@ -158,7 +158,7 @@ static brc_status train(brc_trainer *t, bool going_on, volatile const int *stop)
     if (!st && more) st = brc_run_rewind(t);
     if (!st && more) st = brc_run_add_part(t);
   } else {
-    st = going_on ? check_unlogged(c->run) : BRC_OK;
+    st = going_on ? refuse_logs(c->run) : BRC_OK;
     if (!st) st = going_on ? brc_run_add_part(t) : brc_run_create(t, brc_main_argc, brc_main_argv);
     if (!st) st = brc_run_rewind(t);  // a run that died before its first checkpoint starts anew
     if (!st) st = brc_trainer_init(t);

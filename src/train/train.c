@@ -422,7 +422,7 @@ static brc_status find_origin(brc_trainer *t, volatile const int *stop) {
                   task, (unsigned long long)from);
 }
 
-// A signal cut the evaluation of the loaded step short: log.csv, which may have been cut by hand, ends just before its row.
+// Did a signal cut the evaluation of the loaded step short? Then log.csv ends just before its row.
 static brc_status evaluation_is_due(const brc_trainer *t, bool *due) {
   const brc_train_config *c = &t->config;
   const uint64_t step = t->loop.step, interval = (uint64_t)c->eval_interval;
