@@ -38,6 +38,11 @@ brc_profile_row brc_profile_of(const brc_op *op, uint64_t calls, double seconds)
                            .bytes = bytes * (double)calls};
 }
 
+uint64_t brc_without_slack(uint64_t bytes) {
+  const uint64_t slack = 4 * BRC_BUFFER_SLACK;
+  return bytes > slack ? bytes - slack : bytes;
+}
+
 void brc_uuid_text(const uint8_t u[16], char out[40]) {
   snprintf(out, 40, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2],
            u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);

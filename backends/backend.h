@@ -11,7 +11,7 @@ typedef struct brc_device_info {
   int index;
   char name[128], vendor[64], driver[160];
   char pci[24], uuid[40];                   // empty when unknown
-  uint64_t memory_bytes, max_buffer_bytes;  // of one buffer; 0: no limit of its own
+  uint64_t memory_bytes, max_buffer_bytes;  // of what one alloc asks for; 0: no limit of its own
   uint32_t compute_units, max_work_group;
   uint64_t local_bytes;
   bool is_cpu, fp16, fp64;
@@ -96,6 +96,10 @@ extern const brc_backend *const brc_backends[];         // NULL-terminated: ever
 const brc_backend *brc_backend_find(const char *name);  // NULL if unknown
 
 //------------------------ 2. What backends share -------------------------------
+// Elements behind every buffer of a device: vectors of 16 may be read from the last element on.
+enum { BRC_BUFFER_SLACK = 64 };
+// What an alloc may ask for where a buffer has at most `bytes`.
+uint64_t brc_without_slack(uint64_t bytes);
 // Elements [offset, offset + elements) of a buffer of `size`; E_SHAPE otherwise. `what` is for the message.
 brc_status brc_check_range(const brc_backend *b, const char *what, uint64_t offset, uint64_t elements,
                            uint64_t size);

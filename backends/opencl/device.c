@@ -144,7 +144,7 @@ static void fill_info(ocl_device *d, int index) {
   fill_uuid(d->id, info->uuid);
   d->class = class_of(info);
   info->tunes = d->class == OCL_GPU;
-  info->max_buffer_bytes = info_number(d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
+  info->max_buffer_bytes = brc_without_slack(info_number(d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE));
   fill_note(d);
   ocl_gemm_names(d, d->provider_names);
   for (int i = 0; d->provider_names[i]; i++) {

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-// Slack behind every buffer: vectors of 16 may be read from the last element on.
-#define SLACK 64
 // Commands that may be waiting: some runtimes keep memory for each.
 #define MOST_IN_FLIGHT 32768
 
@@ -45,7 +43,7 @@ brc_status ocl_buffer_create(ocl_device *d, const char *what, uint64_t elements,
   *out = (brc_buffer){.elements = elements};
   if (elements > UINT64_MAX >> 3)
     return brc_fail(BRC_E_VALUE, "OpenCL: %llu elements for %s", (unsigned long long)elements, what);
-  size_t bytes = (size_t)(elements + SLACK) * 4;
+  size_t bytes = (size_t)(elements + BRC_BUFFER_SLACK) * 4;
   cl_int code = CL_OUT_OF_HOST_MEMORY;
   if (d->base.info.is_cpu) out->host = host_memory(bytes);
   if (out->host || !d->base.info.is_cpu)

@@ -297,7 +297,8 @@ static void fill_properties(vk_device *d, const extension_set *has) {
   }
   d->max_allocation = p.v11.maxMemoryAllocationSize;
   d->max_buffer = has->maintenance4 ? p.maintenance4.maxBufferSize : UINT64_MAX;
-  d->base.info.max_buffer_bytes = d->max_buffer < d->max_allocation ? d->max_buffer : d->max_allocation;
+  d->base.info.max_buffer_bytes =
+      brc_without_slack(d->max_buffer < d->max_allocation ? d->max_buffer : d->max_allocation);
 }
 
 // A queue family that computes; one that does not also draw, where there is one.

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Slack behind every buffer: vectors may be read from the last element on.
-#define SLACK 64
 // Submissions that may be under way: drivers keep memory for each.
 #define MOST_IN_FLIGHT 64
 
@@ -303,7 +301,7 @@ brc_status vk_buffer_create(vk_device *d, const char *what, uint64_t elements, b
   *out = (brc_buffer){.elements = elements};
   if (elements > UINT64_MAX >> 3)
     return brc_fail(BRC_E_VALUE, "Vulkan: %llu elements for %s", (unsigned long long)elements, what);
-  const uint64_t bytes = (elements + SLACK) * 4;
+  const uint64_t bytes = (elements + BRC_BUFFER_SLACK) * 4;
   if (bytes > d->max_buffer)
     return brc_fail(
         BRC_E_NOMEM,

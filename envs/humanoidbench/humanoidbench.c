@@ -141,7 +141,7 @@ static void clear_terms(hb_env *e) {
 }
 
 // tasks.py:60. After MuJoCo's warnings (which reset a simulation that diverged) the episode goes on, as in the original,
-// where nobody looks at them; brc_env_step refuses what is not finite.
+// where nobody looks at them; what is not finite ends the run (brc_loop_step).
 brc_status hb_step(brc_env *env, const float *action, double *obs, brc_env_result *result) {
   hb_env *e = (hb_env *)env;
   control(e, action);

@@ -51,8 +51,8 @@ static brc_status evaluate_run(const evaluation *e, const brc_train_config *c, b
   brc_status st = brc_agent_create(&agent, &c->agent, device, (brc_agent_flags){0});
   if (!st) st = brc_checkpoint_load_agent(agent, x->run, &x->step);
   if (!st)
-    st = brc_evaluate(agent, e->tasks, e->task_count, (uint32_t)e->options.episodes, (uint64_t)e->options.seed,
-                      &where, pool, NULL, x->tasks);
+    st = brc_evaluate(agent, e->tasks, e->task_count, (uint32_t)e->options.episodes,
+                      brc_eval_seed((uint64_t)e->options.seed, 0), &where, pool, NULL, x->tasks);
   if (!st) x->score = brc_eval_score(x->tasks, e->task_count);
   brc_agent_free(agent);
   return st;

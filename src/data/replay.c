@@ -391,9 +391,10 @@ brc_status brc_replay_locate(const brc_replay *r, uint32_t count, const uint32_t
                              brc_replay_places *out) {
   const uint32_t T = r->tasks, O = r->obs_dim, end = O + r->action_dim;
   brc_status st = check_pairs(r, count, pairs);
-  if (!st && r->ring * T > INT32_MAX)
+  const uint64_t slots = r->total < r->ring ? r->total + 1 : r->ring;  // that are in use
+  if (!st && slots * T > INT32_MAX)
     st = brc_fail(BRC_E_VALUE, "replay: %llu rows are too many for a table on a device",
-                  (unsigned long long)r->ring * T);
+                  (unsigned long long)slots * T);
   out->extra_rows = 0;
   if (st || !count) return st;
   const uint64_t newest_slot = (r->total - 1) % r->ring;

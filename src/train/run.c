@@ -31,10 +31,14 @@ brc_status brc_run_lock(const char *run, int *lock) {
   if (fd < 0 && (errno == EACCES || errno == EROFS))
     return BRC_OK;  // a finished run may lie where nobody writes
   if (fd < 0) return brc_fail(BRC_E_IO, "cannot create '%s': %s", path, brc_write_error(errno));
-  *lock = fd;
-  if (!flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return BRC_OK;
-  close(fd);
-  *lock = -1;
+  const bool busy = flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+  struct stat mine, there;
+  if (!busy && !fstat(fd, &mine) && !stat(path, &there) && mine.st_dev == there.st_dev &&
+      mine.st_ino == there.st_ino) {
+    *lock = fd;
+    return BRC_OK;
+  }
+  close(fd);  // busy, or another process gave the folder up and removed the file in between
   return brc_fail(BRC_E_USAGE,
                   "another process trains in '%s' now: wait until it ends or stop it, or give another --run",
                   run);

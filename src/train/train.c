@@ -299,7 +299,7 @@ brc_status brc_trainer_init(brc_trainer *t) {
 
 //------------------------ 4. Evaluation ------------------------------------------
 // The seed of an evaluation after `step` steps: other starts than training's, other ones each time.
-static uint64_t eval_seed(uint64_t seed, uint64_t step) {
+uint64_t brc_eval_seed(uint64_t seed, uint64_t step) {
   brc_u4 r = brc_philox((uint32_t)step, (uint32_t)(step >> 32), 0, BRC_STREAM_EVAL, (uint32_t)seed,
                         (uint32_t)(seed >> 32));
   return (uint64_t)r.x << 32 | r.y;
@@ -385,8 +385,9 @@ static brc_status evaluate_and_log(brc_trainer *t, brc_progress *p, volatile con
   size_t n = t->config.task_count;
   brc_eval_result *eval = calloc(n, sizeof *eval);
   if (!eval) return brc_fail(BRC_E_NOMEM, "out of memory");
-  brc_status st = brc_evaluate(t->agent, t->config.tasks, n, (uint32_t)t->config.eval_episodes,
-                               eval_seed(t->config.agent.seed, t->loop.step), &t->assets, t->pool, stop, eval);
+  brc_status st =
+      brc_evaluate(t->agent, t->config.tasks, n, (uint32_t)t->config.eval_episodes,
+                   brc_eval_seed(t->config.agent.seed, t->loop.step), &t->assets, t->pool, stop, eval);
   if (!st) st = brc_run_log_eval(t, eval);
   if (!st) brc_progress_eval(p, eval);
   free(eval);
@@ -397,7 +398,7 @@ static brc_status evaluate_and_log(brc_trainer *t, brc_progress *p, volatile con
 // bits), and the last one op by op. The run has ended; nothing is written. Returns E_VALUE with the whole story. A signal ends
 // the search.
 static brc_status find_origin(brc_trainer *t, volatile const int *stop) {
-  char what[1024];
+  char what[1024], why[1024];
   const uint64_t failed = t->loop.step + 1;
   snprintf(what, sizeof what, "%s", brc_error());
   if (!brc_checkpoint_exists(t->config.run)) return BRC_E_VALUE;
@@ -410,6 +411,12 @@ static brc_status find_origin(brc_trainer *t, volatile const int *stop) {
   while (!st && t->loop.step + 1 < failed && !(stop && *stop)) st = brc_loop_step(&t->loop);
   t->loop.watch = true;
   if (!st && t->loop.step + 1 == failed) brc_loop_step(&t->loop);
+  snprintf(why, sizeof why, "%s", st ? brc_error() : "");
+  if (st)
+    return brc_fail(
+        BRC_E_VALUE,
+        "%s; where it came from was not found, as going back to the checkpoint of step %llu failed: %s", what,
+        (unsigned long long)t->committed_step, why);
   const brc_not_finite *first = &t->loop.first;
   char task[160] = "";
   if (*first->where && first->task >= 0)

@@ -132,6 +132,8 @@ typedef struct brc_eval_result {
   // Over the episodes of one task; success: the share that were successful at any step; score: brc_env_score.
   double return_mean, return_std, success, length, score;
 } brc_eval_result;
+// The seed of an evaluation after `step` steps of a run with `seed`: other starts than training's, other ones each time.
+uint64_t brc_eval_seed(uint64_t seed, uint64_t step);
 double brc_eval_score(const brc_eval_result *tasks, size_t count);  // mean score over tasks
 // `episodes` deterministic episodes of every task, all in parallel; every episode counts once. Starts depend on `seed` alone; nothing of
 // the training state changes. out [tasks]. *stop != 0 (stop may be NULL): E_STOPPED.
