@@ -239,7 +239,8 @@ static void test_going_on(void **state) {
   snprintf(file, sizeof file, "%s/config.json", run);
   write_text(file, text);
   free(text);
-  run_brc(&r, NULL, "train --resume %s", run);
+  for (int i = 0; i < 2; i++)  // the first makes an evaluation that the signal may have cut short
+    run_brc(&r, NULL, "train --resume %s", run);
   if (r.status || !strstr(r.err, "of 20; --steps N goes on to N")) fail_msg("%d: %s", r.status, r.err);
   const pid_t second = run_start("train --resume %s --steps 100000000", run);
   do {
@@ -248,9 +249,32 @@ static void test_going_on(void **state) {
     n = (size_t)cJSON_GetNumberValue(cJSON_GetObjectItem(o, "steps"));
     cJSON_Delete(o);
   } while (n == 20 && !kill(second, 0));
-  kill(second, SIGTERM);
+  kill(second, SIGHUP);
   assert_int_equal(run_wait(second), 75);
   assert_int_equal(n, 100000000);
+  // A seed and a rate of more digits than cJSON prints.
+  run_brc(&r, NULL,
+          "train probe-action --steps 1 --eval-interval 0 --batch 8 --start 8 --width 8 --actor-width 8 "
+          "--backend host --quiet "
+          "--seed 8999999999999991 --critic-lr 0.00030000000000000003 --run %s-exact",
+          run);
+  if (r.status) fail_msg("%s", r.err);
+  run_brc(&r, NULL, "train --resume %s-exact --steps 2", run);  // written anew
+  if (r.status) fail_msg("%s", r.err);
+  char exact[4096];
+  snprintf(exact, sizeof exact, "%.4000s-exact", run);
+  o = config_of(exact);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "seed")) == 8999999999999991.0);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "critic_lr")) == 0.00030000000000000003);
+  assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "steps")) == 2);
+  cJSON_Delete(o);
+  // A short run's table of the replay on the device is not too short for the steps that a dry run tries.
+  run_brc(&r, NULL, "train probe-action --steps 100 --width 8 --replay device --dry-run --backend host");
+  if (r.status) fail_msg("%s", r.err);
+  // A requeued job's tasks are the run's.
+  run_brc(&r, NULL, "train probe-scale --resume auto --run %s", run);
+  assert_int_equal(r.status, 2);
+  if (!strstr(r.err, "holds a run of other tasks")) fail_msg("%s", r.err);
   // --run beside --resume names the same folder or is refused.
   run_brc(&r, NULL, "train --resume %s --run %s", run, other);
   assert_int_equal(r.status, 2);

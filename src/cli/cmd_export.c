@@ -61,6 +61,8 @@ brc_status brc_cmd_export(int argc, char **argv) {
   brc_status st = brc_options_parse(&set, argc, argv, words, 1, &count, NULL);
   if (!st && !count) st = brc_fail(BRC_E_USAGE, "which run? usage: brc export RUN --onnx FILE | --c FILE.h");
   if (!st && !*e.onnx && !*e.c) st = brc_fail(BRC_E_USAGE, "nothing to write: give --onnx FILE or --c FILE.h");
+  if (!st && *e.onnx && !strcmp(e.onnx, e.c))
+    st = brc_fail(BRC_E_USAGE, "--onnx and --c name the same file, '%s'", e.c);
   if (!st) st = brc_policy_read(&p, words[0], *e.task ? e.task : NULL);
   if (!st && *e.c) st = brc_export_c(p, e.name, e.c);
   if (!st && *e.onnx) st = brc_export_onnx(p, e.onnx);

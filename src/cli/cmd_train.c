@@ -59,6 +59,14 @@ static brc_status read_resumed(brc_train_config *c, const char *run, const char 
   if (!requeued && !may_resume_with(given)) return BRC_E_USAGE;
   brc_status st = brc_run_read_config(run, c);
   if (st) return st;
+  // A requeued job names its tasks again; another job's folder must not look like its own.
+  bool same = !was.task_count || was.task_count == c->task_count;
+  for (size_t i = 0; same && i < was.task_count; i++) same = was.tasks[i] == c->tasks[i];
+  if (!same)
+    return brc_fail(BRC_E_USAGE,
+                    "'%s' holds a run of other tasks (%zu, the first is '%s') than the command line names: "
+                    "give another --run",
+                    run, c->task_count, c->tasks[0]->name);
   c->quiet = was.quiet;
   c->json = was.json;
   if (brc_option_given(given, "steps")) c->steps = was.steps;

@@ -72,6 +72,9 @@ volatile const int *brc_cli_stop(void) {
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
   sigaction(SIGUSR1, &action, NULL);
+  struct sigaction hangup;  // the terminal is gone; nohup ignores that
+  if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, NULL);
+  signal(SIGPIPE, SIG_IGN);  // whoever read the messages is gone: no reason to lose steps
   return &stop;
 }
 
@@ -105,7 +108,7 @@ static void man_page(void) {
   static const char tail[] =
       ".SH EXIT STATUS\n"
       ".TP\n0\nDone.\n.TP\n1\nFailed; standard error says at what.\n.TP\n2\nWrong usage; nothing was begun.\n"
-      ".TP\n75\nStopped by SIGTERM, SIGUSR1 or Ctrl\\-C after a checkpoint; can be resumed.\n"
+      ".TP\n75\nStopped by SIGTERM, SIGUSR1, SIGHUP or Ctrl\\-C after a checkpoint; can be resumed.\n"
       ".SH ENVIRONMENT\n"
       ".TP\n.B BRC_ASSETS\nFolders with the tasks\\(aq files, colons between, searched after \\-\\-assets.\n"
       ".TP\n.B XDG_DATA_HOME\nHolds brc/, where tools/setup and \\fBbrc assets fetch\\fR put files; default: "

@@ -238,6 +238,8 @@ static brc_status time_all(brc_dry_run *r, const brc_train_config *c, const env_
   const int64_t rows = c->agent.batch / c->agent.tasks + 1;
   if (trial.start > rows) trial.start = rows;
   if (trial.capacity > rows + 2 * MOST_STEPS) trial.capacity = rows + 2 * MOST_STEPS;
+  if (trial.steps < rows + 2 * MOST_STEPS)
+    trial.steps = rows + 2 * MOST_STEPS;  // a table has slots for as many
   brc_trainer *t;
   brc_status st = brc_trainer_create(&t, &trial);
   if (st) return st;

@@ -138,6 +138,9 @@ static brc_status read_config(brc_result *r) {
 static brc_status read_log(const brc_result *r, const char *name, brc_table *out) {
   char path[2 * BRC_TEXT];
   snprintf(path, sizeof path, "%s/%s", r->path, name);
+  struct stat info;
+  if (!stat(path, &info) && S_ISREG(info.st_mode) && !info.st_size)
+    return BRC_OK;  // a full disk kept its first row out
   brc_status st = brc_table_read(out, path);
   return st == BRC_E_NOT_FOUND ? BRC_OK : st;  // not begun yet
 }

@@ -100,8 +100,24 @@ static cJSON *this_part(const brc_trainer *t) {
   return o;
 }
 
+// Numbers as texts that read back to the bit: cJSON prints 15 digits where the rest is less than a rounding error.
+static bool make_exact(cJSON *item) {
+  bool done = true;
+  if (cJSON_IsNumber(item) && isfinite(item->valuedouble)) {
+    char text[40];
+    snprintf(text, sizeof text, "%.15g", item->valuedouble);
+    if (strtod(text, NULL) != item->valuedouble) snprintf(text, sizeof text, "%.17g", item->valuedouble);
+    char *own = cJSON_malloc(strlen(text) + 1);
+    if (!own) return false;
+    item->valuestring = strcpy(own, text);
+    item->type = (item->type & ~0xff) | cJSON_Raw;
+  }
+  for (cJSON *child = item->child; child && done; child = child->next) done = make_exact(child);
+  return done;
+}
+
 static brc_status write_config(const brc_trainer *t, cJSON *root) {
-  char path[2 * BRC_TEXT], *text = cJSON_Print(root);
+  char path[2 * BRC_TEXT], *text = make_exact(root) ? cJSON_Print(root) : NULL;
   cJSON_Delete(root);
   if (!text) return brc_fail(BRC_E_NOMEM, "out of memory for config.json");
   in_run(t, "config.json", path);
