@@ -108,9 +108,9 @@ static brc_status cl_write(brc_device *d, brc_buffer *b, uint64_t offset, uint64
 static brc_status check_native(ocl_device *d) {
   if (!atomic_load(&d->starved)) return BRC_OK;
   return brc_fail(BRC_E_NOMEM,
-                  "OpenCL: a product on '%s' had no memory for its copy of a factor: make --batch or --width "
-                  "smaller, or give "
-                  "this process more memory",
+                  "OpenCL: a product on '%s' had no memory for its copy of a factor: lower --batch or --width, "
+                  "or give this process "
+                  "more memory",
                   d->base.info.name);
 }
 

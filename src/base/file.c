@@ -85,21 +85,17 @@ static bool is_file_at(int fd, const char *path) {
   return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-// Open the temporary file for this writer alone. Two processes may write the same file (a cache, a tuning file):
-// the second waits up to two seconds for the first. A temporary file left by a killed process is taken over.
-// On success the fd; otherwise -1 and errno.
-static int open_locked(const char *path) {
-  for (int tries = 0; tries < 200; tries++) {
+int brc_file_lock(const char *path, int tries) {
+  for (int i = 0; i < tries; i++) {
+    if (i) nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0) return -1;
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-      if (is_file_at(fd, path)) return fd;  // else the other writer renamed it just now
-      close(fd);
-      continue;
+      if (is_file_at(fd, path)) return fd;  // else who had it renamed or removed it just now
+    } else if (errno != EWOULDBLOCK && errno != EINTR) {
+      return fd;  // a file system without locks
     }
-    if (errno != EWOULDBLOCK && errno != EINTR) return fd;  // a file system without locks
     close(fd);
-    nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
   }
   errno = EBUSY;
   return -1;
@@ -128,7 +124,9 @@ brc_status brc_file_begin(brc_file_writer *w, const char *path) {
   }
   char tmp[sizeof w->tmp];
   snprintf(tmp, sizeof tmp, "%s.tmp", w->path);
-  w->fd = open_locked(tmp);
+  w->fd = brc_file_lock(
+      tmp,
+      200);  // two processes may write the same file (a cache, a tuning file): the second waits up to two seconds
   if (w->fd < 0) return writer_fail(w, "create", errno);
   memcpy(w->tmp, tmp, strlen(tmp) + 1);
   if (ftruncate(w->fd, 0) != 0) return writer_fail(w, "write", errno);

@@ -22,6 +22,10 @@ void brc_file_abort(brc_file_writer *w);
 // The three above for one block of memory.
 brc_status brc_file_write_all(const char *path, const void *data, size_t bytes);
 
+// The file at `path`, made if need be, opened for writing and locked: by nobody else while the descriptor is open, if the file system has
+// locks. What a killed process left is taken over. `tries`, 10 ms apart; -1 and errno: EBUSY if another process has it all the time.
+int brc_file_lock(const char *path, int tries);
+
 // What `error` (errno of a write) means, and what to do where the file system is full. Static or of strerror.
 const char *brc_write_error(int error);
 

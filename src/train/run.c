@@ -3,11 +3,9 @@
 #include "base/cache.h"
 #include "base/file.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,18 +25,10 @@ brc_status brc_run_lock(const char *run, int *lock) {
   brc_status st = brc_mkdirs(run);
   if (st) return brc_fail_prefix(st, "run '%.300s': ", run);
   snprintf(path, sizeof path, "%s/.lock", run);
-  const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (fd < 0 && (errno == EACCES || errno == EROFS))
+  *lock = brc_file_lock(path, 2);  // the first may meet a process that gives the folder up
+  if (*lock >= 0 || errno == EACCES || errno == EROFS)
     return BRC_OK;  // a finished run may lie where nobody writes
-  if (fd < 0) return brc_fail(BRC_E_IO, "cannot create '%s': %s", path, brc_write_error(errno));
-  const bool busy = flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
-  struct stat mine, there;
-  if (!busy && !fstat(fd, &mine) && !stat(path, &there) && mine.st_dev == there.st_dev &&
-      mine.st_ino == there.st_ino) {
-    *lock = fd;
-    return BRC_OK;
-  }
-  close(fd);  // busy, or another process gave the folder up and removed the file in between
+  if (errno != EBUSY) return brc_fail(BRC_E_IO, "cannot create '%s': %s", path, brc_write_error(errno));
   return brc_fail(BRC_E_USAGE,
                   "another process trains in '%s' now: wait until it ends or stop it, or give another --run",
                   run);
@@ -459,39 +449,51 @@ brc_status brc_run_log_train(brc_trainer *t) {
   return finish(&r, t, "train.csv", BRC_OK);
 }
 
+// A log's text, and what its header and whole rows up to `step` are: their bytes, the last one's step and greatest wall_s (0: no row). No file is
+// no text. free() text.
+typedef struct rows {
+  char *text;
+  size_t bytes, keep;
+  uint64_t last;
+  double wall;
+} rows;
+static brc_status read_rows(const char *run, const char *name, uint64_t step, rows *out) {
+  char path[2 * BRC_TEXT];
+  snprintf(path, sizeof path, "%s/%s", run, name);
+  *out = (rows){0};
+  brc_status st = brc_file_read(path, &out->text, &out->bytes);
+  if (st) return st == BRC_E_NOT_FOUND ? BRC_OK : st;
+  for (char *line = out->text, *end; (end = strchr(line, '\n')); line = end + 1) {
+    if (line != out->text) {
+      const uint64_t at = strtoull(line, NULL, 10);
+      if (at > step) break;
+      out->last = at;
+      const char *second = strchr(line, ','), *third = second ? strchr(second + 1, ',') : NULL;
+      if (third) out->wall = fmax(out->wall, strtod(third + 1, NULL));
+    }
+    out->keep = (size_t)(end + 1 - out->text);
+  }
+  return BRC_OK;
+}
+
 // Keep the header and the rows up to `step`; a half-written last row goes too. *wall: that of the last row kept.
 static brc_status rewind_file(const brc_trainer *t, const char *name, uint64_t step, double *wall) {
   char path[2 * BRC_TEXT];
+  rows r;
   in_run(t, name, path);
-  char *data;
-  size_t bytes, keep = 0;
-  brc_status st = brc_file_read(path, &data, &bytes);
-  if (st == BRC_E_NOT_FOUND) return BRC_OK;
-  if (st) return st;
-  for (char *line = data, *end; (end = strchr(line, '\n')); line = end + 1) {
-    if (line != data) {
-      if (strtoull(line, NULL, 10) > step) break;
-      const char *second = strchr(line, ','), *third = second ? strchr(second + 1, ',') : NULL;
-      if (third) *wall = fmax(*wall, strtod(third + 1, NULL));
-    }
-    keep = (size_t)(end + 1 - data);
-  }
-  if (keep != bytes) st = brc_file_write_all(path, data, keep);
-  free(data);
+  brc_status st = read_rows(t->config.run, name, step, &r);
+  if (!st && r.keep != r.bytes) st = brc_file_write_all(path, r.text, r.keep);
+  *wall = fmax(*wall, r.wall);
+  free(r.text);
   return st;
 }
 
 brc_status brc_run_last_row(const char *run, const char *log, uint64_t *step) {
-  char path[2 * BRC_TEXT], *data;
-  size_t bytes;
-  snprintf(path, sizeof path, "%s/%s", run, log);
-  *step = 0;
-  brc_status st = brc_file_read(path, &data, &bytes);
-  if (st) return st == BRC_E_NOT_FOUND ? BRC_OK : st;
-  for (char *line = data, *end; (end = strchr(line, '\n')); line = end + 1)
-    if (line != data) *step = strtoull(line, NULL, 10);
-  free(data);
-  return BRC_OK;
+  rows r;
+  brc_status st = read_rows(run, log, UINT64_MAX, &r);
+  *step = r.last;
+  free(r.text);
+  return st;
 }
 
 brc_status brc_run_rewind(brc_trainer *t) {

@@ -398,7 +398,7 @@ static brc_status evaluate_and_log(brc_trainer *t, brc_progress *p, volatile con
 // bits), and the last one op by op. The run has ended; nothing is written. Returns E_VALUE with the whole story. A signal ends
 // the search.
 static brc_status find_origin(brc_trainer *t, volatile const int *stop) {
-  char what[1024], why[1024];
+  char what[1024];
   const uint64_t failed = t->loop.step + 1;
   snprintf(what, sizeof what, "%s", brc_error());
   if (!brc_checkpoint_exists(t->config.run)) return BRC_E_VALUE;
@@ -411,12 +411,11 @@ static brc_status find_origin(brc_trainer *t, volatile const int *stop) {
   while (!st && t->loop.step + 1 < failed && !(stop && *stop)) st = brc_loop_step(&t->loop);
   t->loop.watch = true;
   if (!st && t->loop.step + 1 == failed) brc_loop_step(&t->loop);
-  snprintf(why, sizeof why, "%s", st ? brc_error() : "");
   if (st)
-    return brc_fail(
+    return brc_fail_prefix(
         BRC_E_VALUE,
-        "%s; where it came from was not found, as going back to the checkpoint of step %llu failed: %s", what,
-        (unsigned long long)t->committed_step, why);
+        "%s; where it came from was not found, as going back to the checkpoint of step %llu failed: ", what,
+        (unsigned long long)t->committed_step);
   const brc_not_finite *first = &t->loop.first;
   char task[160] = "";
   if (*first->where && first->task >= 0)
@@ -473,10 +472,11 @@ brc_status brc_trainer_run(brc_trainer *t, volatile const int *stop) {
   if (st == BRC_E_VALUE)
     return brc_fail(st, "%s; the checkpoint of step %llu is kept", brc_error(),
                     (unsigned long long)t->committed_step);
-  const bool unfinished = st == BRC_E_STOPPED;  // an evaluation
-  if ((!st || unfinished) && t->loop.step != saved) st = brc_checkpoint_save(t);
+  const bool cut_short = st == BRC_E_STOPPED;  // an evaluation
+  if (cut_short) st = BRC_OK;
+  if (!st && t->loop.step != saved) st = brc_checkpoint_save(t);
   if (st == BRC_E_IO) return brc_fail(st, "%s; go on with: brc train --resume %s", brc_error(), c->run);
-  if ((!st || st == BRC_E_STOPPED) && stop && *stop && (t->loop.step < end || unfinished))
+  if (!st && stop && *stop && (t->loop.step < end || cut_short))
     return brc_fail(BRC_E_STOPPED, "stopped at step %llu; go on with: brc train --resume %s",
                     (unsigned long long)t->loop.step, c->run);
   return st;
